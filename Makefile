@@ -1,0 +1,60 @@
+# Masquerade. `make demo` sets everything up and shows it; `make help` lists the rest.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+LOCKS := gateway/requirements.txt serving/requirements.txt tests/requirements.txt
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo up down status test lint format bench-blur locks clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): $(LOCKS) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed; name it with PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "setting up $(VENV) (about a minute) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on $(addprefix -r ,$(LOCKS))
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(READY) ## virtual environment, dependencies, model archives
+	@$(BIN)/python -m model_store.build
+
+demo: setup ## start the pod, blur a photo and a video, stay up until Ctrl-C
+	@$(BIN)/python -m deploy.local.demo --port $(PORT)
+
+up: setup ## start the pod in the background
+	@$(BIN)/python -m deploy.local.pod up --port $(PORT)
+
+down: ## stop it
+	@test ! -x $(BIN)/python || $(BIN)/python -m deploy.local.pod down
+
+status: ## its processes
+	@$(BIN)/python -m deploy.local.pod status
+
+test: setup lint ## lint and all tests
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(READY) ## let ruff rewrite
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+bench-blur: setup ## speed, recall and memory against deface and a plain transcode
+	@$(BIN)/python -m loadtest.bench_blur
+
+locks: $(READY) ## resolve the lock files anew
+	@$(BIN)/python -m pip install --quiet pip-tools
+	@for part in gateway serving tests; do \
+	  $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host --no-header \
+	    --output-file $$part/requirements.txt $$part/requirements.in; done
+
+clean: down ## remove the environment, archives and the pod's state
+	@rm -rf $(VENV) .pod model_store/*.mar model_store/*.stamp

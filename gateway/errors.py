@@ -1,0 +1,151 @@
+"""Every error the service answers with: status, stable code, public message.
+
+Code below the HTTP layer raises these; one boundary (``gateway.http.problems``)
+turns them into ``application/problem+json`` (RFC 9457). The message says what is
+wrong and what to do; internal detail goes to the log, never to the client.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MasqueradeError(Exception):
+    """Base of all errors with a public face.
+
+    ``str(error)`` is the public message. ``retry_after`` (seconds) becomes the
+    ``Retry-After`` header where the client should come back.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+    retry_after: int | None = None
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        if retry_after is not None:
+            self.retry_after = retry_after
+
+
+class BadRequest(MasqueradeError):
+    """The request itself is malformed: no file, broken JSON or base64."""
+
+    status, code, title = 400, "bad-request", "Bad request"
+
+
+class EmptyUpload(BadRequest):
+    """The uploaded file has no bytes."""
+
+    code, title = "empty-upload", "Empty upload"
+
+
+class NotFound(MasqueradeError):
+    """No such job, upload or route."""
+
+    status, code, title = 404, "not-found", "Not found"
+
+
+class MethodNotAllowed(MasqueradeError):
+    """The route exists, but not for this method."""
+
+    status, code, title = 405, "method-not-allowed", "Method not allowed"
+
+
+class Conflict(MasqueradeError):
+    """The thing is in a state that does not allow this."""
+
+    status, code, title = 409, "conflict", "Conflict"
+
+
+class TooLarge(MasqueradeError):
+    """Over a limit: bytes, pixels, frames or seconds."""
+
+    status, code, title = 413, "too-large", "Too large"
+
+
+class UnsupportedMedia(MasqueradeError):
+    """Not a format we read, or a content type we do not take."""
+
+    status, code, title = 415, "unsupported-media", "Unsupported media"
+
+
+class BadMedia(MasqueradeError):
+    """A format we read, but this file is truncated, empty or inconsistent."""
+
+    status, code, title = 422, "bad-media", "Unreadable media"
+
+
+class BadOption(MasqueradeError):
+    """An option has an unknown name or a value out of range."""
+
+    status, code, title = 422, "bad-option", "Bad option"
+
+
+class Busy(MasqueradeError):
+    """All places are taken; come back later."""
+
+    status, code, title = 429, "busy", "Busy"
+    retry_after = 2
+
+
+class ModelUnavailable(MasqueradeError):
+    """The model server is down, restarting or not answering."""
+
+    status, code, title = 503, "model-unavailable", "Model unavailable"
+    retry_after = 5
+
+
+class StorageUnavailable(MasqueradeError):
+    """The object store refuses or does not answer."""
+
+    status, code, title = 503, "storage-unavailable", "Storage unavailable"
+    retry_after = 5
+
+
+class QueueUnavailable(MasqueradeError):
+    """Redis refuses or does not answer."""
+
+    status, code, title = 503, "queue-unavailable", "Queue unavailable"
+    retry_after = 5
+
+
+class DiskFull(MasqueradeError):
+    """No scratch space is left on this machine."""
+
+    status, code, title = 503, "disk-full", "No scratch space"
+    retry_after = 30
+
+
+class RendererFailed(MasqueradeError):
+    """The process that decoded or rendered this file died."""
+
+    status, code, title = 422, "renderer-failed", "Rendering failed"
+
+
+class DeadlineExceeded(MasqueradeError):
+    """The work took longer than its limit."""
+
+    status, code, title = 504, "deadline-exceeded", "Deadline exceeded"
+
+
+class Cancelled(MasqueradeError):
+    """The job was cancelled by its owner."""
+
+    status, code, title = 409, "cancelled", "Cancelled"
+
+
+def by_code() -> dict[str, type[MasqueradeError]]:
+    """All error classes by their stable code (to revive one from another process)."""
+    found: dict[str, type[MasqueradeError]] = {}
+    stack: list[type[MasqueradeError]] = [MasqueradeError]
+    while stack:
+        cls = stack.pop()
+        found[cls.code] = cls
+        stack.extend(cls.__subclasses__())
+    return found
+
+
+def revive(code: str, message: str, retry_after: int | None = None) -> MasqueradeError:
+    """Build the error that another process reported by ``code`` and ``message``."""
+    return by_code().get(code, MasqueradeError)(message, retry_after=retry_after)

@@ -1,0 +1,138 @@
+"""Every knob of the service, in one table: name, default, unit, meaning.
+
+Values come from the environment and are validated once at start; a failure
+names the variable, what it takes and where it is documented. Credentials for S3
+are boto3's own (``AWS_ACCESS_KEY_ID`` … or a role) and never pass through here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+PREFIX = "MASQUERADE_"
+
+
+class SettingsError(ValueError):
+    """A variable in the environment does not parse; the text says which and why."""
+
+
+def _knob(default: Any, unit: str, meaning: str, check: Callable[[Any], bool] | None = None) -> Any:
+    return field(default=default, metadata={"unit": unit, "meaning": meaning, "check": check})
+
+
+def _positive(value: float) -> bool:
+    return value > 0
+
+
+def _natural(value: float) -> bool:
+    return value >= 0
+
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Typed settings; the environment variable is ``MASQUERADE_`` + the upper-case name."""
+
+    # object store
+    s3_endpoint: str = _knob("", "URL", "S3 endpoint; empty for AWS")
+    s3_public_endpoint: str = _knob(
+        "", "URL", "endpoint written into presigned URLs, when clients reach S3 by another name"
+    )
+    s3_region: str = _knob("us-east-1", "name", "S3 region")
+    s3_bucket: str = _knob("masquerade", "name", "bucket for uploads and results; never public")
+    url_ttl: int = _knob(3600, "s", "life of a presigned URL", _positive)
+    result_ttl: int = _knob(
+        7 * 86400, "s", "how long results stay in the bucket; 0 keeps them", _natural
+    )
+    # queue
+    redis_url: str = _knob("redis://127.0.0.1:6379/0", "URL", "Redis that holds the job queue")
+    queue_name: str = _knob("masquerade", "name", "RQ queue for long work")
+    job_ttl: int = _knob(86400, "s", "how long a finished job can be asked for", _positive)
+    job_retries: int = _knob(
+        2, "count", "how often a job whose worker died is tried again", _natural
+    )
+    # model server
+    torchserve_url: str = _knob("http://127.0.0.1:8080", "URL", "TorchServe inference address")
+    torchserve_management_url: str = _knob(
+        "http://127.0.0.1:8081", "URL", "TorchServe management address, asked for worker states"
+    )
+    torchserve_key_file: str = _knob(
+        "", "path", "key_file.json that TorchServe writes at start; empty when it asks for no key"
+    )
+    model_timeout: float = _knob(20.0, "s", "longest wait for one model call", _positive)
+    # renderer
+    renderer_url: str = _knob(
+        "http://127.0.0.1:8090", "URL", "renderer processes that decode and draw"
+    )
+    renderer_memory: int = _knob(
+        1536 * MIB, "bytes", "address space one renderer may add", _positive
+    )
+    image_deadline: int = _knob(30, "s", "longest time for one photo", _positive)
+    video_deadline: int = _knob(6 * 3600, "s", "longest time for one video job", _positive)
+    # limits at the door
+    max_upload_bytes: int = _knob(2048 * MIB, "bytes", "largest upload", _positive)
+    max_image_bytes: int = _knob(64 * MIB, "bytes", "largest photo file", _positive)
+    max_image_pixels: int = _knob(64_000_000, "pixels", "largest photo, width × height", _positive)
+    max_image_frames: int = _knob(600, "frames", "longest animated picture", _positive)
+    max_video_pixels: int = _knob(8_912_896, "pixels", "largest video frame (4096×2176)", _positive)
+    max_video_seconds: float = _knob(4 * 3600.0, "s", "longest video", _positive)
+    max_photos_in_flight: int = _knob(
+        16, "count", "photos being rendered or waiting, per gateway process", _positive
+    )
+    max_wait: float = _knob(120.0, "s", "largest ?wait= on a video", _natural)
+    # detection
+    detect_threshold: float = _knob(0.2, "score", "default face threshold", lambda v: 0 < v < 1)
+    detect_interval: float = _knob(
+        0.34, "s", "time between full-resolution looks at a video", _positive
+    )
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
+        """Read and check all settings.
+
+        Raises:
+            SettingsError: a value does not parse or is out of range, or a variable
+                with our prefix is unknown (a typing mistake would be silent otherwise).
+        """
+        known = {PREFIX + f.name.upper(): f for f in fields(cls)}
+        values = {}
+        for name, raw in env.items():
+            if not name.startswith(PREFIX):
+                continue
+            if name not in known:
+                raise SettingsError(f"{name} is not a setting; the README's table lists them all")
+            values[known[name].name] = _parse(name, raw, known[name])
+        return cls(**values)
+
+
+def _parse(name: str, raw: str, knob: Field[Any]) -> Any:
+    kind: type[Any] = type(knob.default)
+    try:
+        value = kind(raw)
+    except ValueError:
+        raise SettingsError(f"{name}={raw!r} is not a {kind.__name__} ({_doc(knob)})") from None
+    check = knob.metadata["check"]
+    if check and not check(value):
+        raise SettingsError(f"{name}={raw!r} is out of range ({_doc(knob)})")
+    return value
+
+
+def _doc(knob: Field[Any]) -> str:
+    meta = knob.metadata
+    return f"{meta['meaning']}, in {meta['unit']}, default {knob.default!r}; see README, Settings"
+
+
+def table() -> str:
+    """The settings as the README's Markdown table."""
+    rows = ["| variable | default | unit | meaning |", "|---|---|---|---|"]
+    for f in fields(Settings):
+        default = f"`{f.default}`" if f.default != "" else "–"
+        meta = f.metadata
+        variable = f"`{PREFIX}{f.name.upper()}`"
+        rows.append(f"| {variable} | {default} | {meta['unit']} | {meta['meaning']} |")
+    return "\n".join(rows)
