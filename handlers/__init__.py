@@ -1,0 +1,1 @@
+"""TorchServe handlers: one file per model, one shared runtime."""

@@ -1,0 +1,177 @@
+"""What every handler shares: decoding a request's body and running a network.
+
+A network is an ONNX file with one dynamic image input. It runs on OpenVINO on a
+CPU (one stream per core, one thread per stream: small networks lose time to more
+threads) and on onnxruntime's CUDA provider on a GPU.
+
+Lives inside a model archive, next to the handler, so it imports nothing of the
+gateway.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+Heads = tuple[npt.NDArray[np.float32], ...]
+
+NPY_MAGIC = b"\x93NUMPY"
+MAX_FRAMES = 64
+
+
+class BadInput(ValueError):
+    """The request's body is neither an image nor an array we read."""
+
+
+class Network(Protocol):
+    """A loaded network."""
+
+    device: str
+    streams: int
+
+    def run(self, images: Sequence[Image]) -> list[Heads]:
+        """Run the network on ``images`` ((H, W, 3) uint8 BGR, sizes may differ).
+
+        H and W must be multiples of the network's stride. Answers one tuple of
+        float32 arrays per image, each with its leading batch axis removed.
+        """
+        ...
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def load_network(path: str, gpu_id: int | None, wanted: str = "auto") -> Network:
+    """Load ``path`` on the GPU TorchServe assigned, else on the CPU.
+
+    Raises:
+        RuntimeError: ``wanted`` is ``gpu`` and there is none (never a silent fallback).
+    """
+    if wanted not in ("auto", "cpu", "gpu"):
+        raise RuntimeError(f"MODEL_DEVICE must be auto, cpu or gpu, not {wanted!r}")
+    if wanted == "gpu" and gpu_id is None:
+        raise RuntimeError("MODEL_DEVICE=gpu, but TorchServe sees no GPU: check the driver")
+    if wanted != "cpu" and gpu_id is not None:
+        return OnnxNetwork(path, [("CUDAExecutionProvider", {"device_id": gpu_id})], "gpu")
+    return OpenVinoNetwork(path)
+
+
+class OpenVinoNetwork:
+    """OpenVINO on the CPU; images of any mix of sizes run side by side."""
+
+    device = "cpu"
+
+    def __init__(self, path: str, streams: int | None = None) -> None:
+        import openvino as ov
+        from openvino.preprocess import ColorFormat, PrePostProcessor
+
+        core = ov.Core()
+        prep = PrePostProcessor(core.read_model(path))
+        prep.input().tensor().set_element_type(ov.Type.u8).set_layout(
+            ov.Layout("NHWC")
+        ).set_color_format(ColorFormat.BGR)
+        prep.input().model().set_layout(ov.Layout("NCHW"))
+        prep.input().preprocess().convert_element_type(ov.Type.f32).convert_color(ColorFormat.RGB)
+        model = prep.build()
+        model.reshape([1, -1, -1, 3])
+        self.streams = streams or cores()
+        compiled = core.compile_model(
+            model,
+            "CPU",
+            {"NUM_STREAMS": self.streams, "INFERENCE_NUM_THREADS": self.streams},
+        )
+        self._queue = ov.AsyncInferQueue(compiled, self.streams)
+
+    def run(self, images: Sequence[Image]) -> list[Heads]:
+        """See :class:`Network`."""
+        results: list[Heads] = [()] * len(images)
+
+        def keep(request: Any, index: int) -> None:
+            # The request's buffers are reused by its next run: copy.
+            results[index] = tuple(t.data[0].copy() for t in request.output_tensors)
+
+        self._queue.set_callback(keep)
+        for index in sorted(range(len(images)), key=lambda i: -images[i].size):
+            self._queue.start_async({0: images[index][None]}, index)
+        self._queue.wait_all()
+        return results
+
+
+class OnnxNetwork:
+    """onnxruntime with the given execution providers; the GPU's way."""
+
+    def __init__(self, path: str, providers: list[Any], device: str) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1 if device == "cpu" else 0
+        self._session = ort.InferenceSession(path, options, providers=providers)
+        wanted = providers[0][0] if isinstance(providers[0], tuple) else providers[0]
+        if self._session.get_providers()[0] != wanted:
+            raise RuntimeError(f"onnxruntime could not start {wanted}: check driver and CUDA")
+        self.device = device
+        self.streams = 2 if device == "gpu" else 1
+        self._input = self._session.get_inputs()[0].name
+        self._pool = ThreadPoolExecutor(self.streams)
+
+    def run(self, images: Sequence[Image]) -> list[Heads]:
+        """See :class:`Network`."""
+        return list(self._pool.map(self._one, images))
+
+    def _one(self, image: Image) -> Heads:
+        blob = np.ascontiguousarray(image[None, :, :, ::-1].transpose(0, 3, 1, 2), np.float32)
+        return tuple(head[0] for head in self._session.run(None, {self._input: blob}))
+
+
+def read_images(body: bytes | bytearray | memoryview) -> Iterator[Image]:
+    """Images in a request's body, (H, W, 3) uint8 BGR, upright.
+
+    The body is one encoded image (EXIF orientation is applied) or a ``.npy`` array,
+    uint8: (N, H, W, 3) BGR, or (N, H·3/2, W) planar YUV 4:2:0 (I420).
+
+    Raises:
+        BadInput: anything else.
+    """
+    data = bytes(body) if isinstance(body, memoryview) else body
+    if data[:6] == NPY_MAGIC:
+        yield from _read_npy(data)
+        return
+    image = None
+    if data:
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error as error:
+            raise BadInput("the image is too large or damaged") from error
+    if image is None:
+        raise BadInput("the body is neither an encoded image nor a .npy array")
+    yield np.asarray(image, np.uint8)
+
+
+def _read_npy(data: bytes | bytearray) -> Iterator[Image]:
+    head = io.BytesIO(data[:256])
+    try:
+        np.lib.format.read_magic(head)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
+    except ValueError as error:
+        raise BadInput("the .npy header is damaged") from error
+    planar = len(shape) == 3 and shape[1] % 3 == 0 and shape[2] % 2 == 0
+    packed = len(shape) == 4 and shape[3] == 3
+    if fortran or dtype != np.uint8 or not (planar or packed) or 0 in shape:
+        raise BadInput("the .npy array must be uint8, (N, H, W, 3) BGR or (N, H*3/2, W) I420")
+    if shape[0] > MAX_FRAMES:
+        raise BadInput(f"at most {MAX_FRAMES} frames a request, not {shape[0]}")
+    if len(data) - head.tell() != int(np.prod(shape, dtype=np.int64)):
+        raise BadInput("the .npy array's length does not fit its shape")
+    for frame in np.frombuffer(data, np.uint8, offset=head.tell()).reshape(shape):
+        colour = cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_I420) if planar else frame
+        yield np.asarray(colour, np.uint8)

@@ -1,0 +1,1 @@
+"""Where the models' weights come from and how their archives are built."""

@@ -1,0 +1,1 @@
+"""TorchServe: configuration and start."""

