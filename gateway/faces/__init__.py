@@ -1,0 +1,1 @@
+"""Boxes → tracks → masks → pixels. Pure: arrays in, arrays out."""

@@ -1,0 +1,194 @@
+"""Watch a moving picture once and answer the track of every face in it.
+
+frame → shrink → cut? → look? → detector (in the background) → tracker → timeline.
+The detector works on several frames at a time while the next are decoded; the
+tracker takes frames in order as their answers come in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from gateway.faces.boxes import Detections
+from gateway.faces.cuts import CutDetector
+from gateway.faces.flow import Grey, shrink
+from gateway.faces.looks import Look, Looks
+from gateway.faces.timeline import Timeline
+from gateway.faces.tracks import Tracker, TrackerOptions
+
+U8 = npt.NDArray[np.uint8]
+
+IN_FLIGHT = 4
+WEAK = 0.5
+MAX_GAP_SECONDS = 1.5
+
+
+class Detector(Protocol):
+    """What an analysis needs of :class:`gateway.models.FaceDetector`."""
+
+    def detect_frames(self, frames: U8, threshold: float) -> list[Detections]:
+        """See :meth:`gateway.models.FaceDetector.detect_frames`."""
+        ...
+
+    def detect_encoded(self, data: bytes, threshold: float) -> Detections:
+        """See :meth:`gateway.models.FaceDetector.detect_encoded`."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Item:
+    index: int
+    grey: Grey
+    scale: float
+    found: Future[Detections] | None
+
+
+@dataclass(frozen=True)
+class _ShotEnd:
+    """Between two frames: a scene cut, or the end."""
+
+
+class Analysis:
+    """Feeds frames to the detector and the tracker; a context manager that owns its threads."""
+
+    def __init__(
+        self, detector: Detector, *, threshold: float, rate: float, interval: float
+    ) -> None:
+        """threshold: see BlurOptions. rate: frames/s. interval: seconds between full looks."""
+        self.timeline = Timeline()
+        self.looks_taken = {"full": 0, "half": 0}
+        self._detector = detector
+        self._weak = threshold * WEAK
+        frames = max(1, round(rate * interval))
+        self._looks = Looks(frames)
+        self._cuts = CutDetector()
+        gap = max(2, round(rate * MAX_GAP_SECONDS))
+        self._tracker = Tracker(TrackerOptions(threshold, max_gap=gap, extend=frames))
+        self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="detect")
+        self._waiting: deque[_Item | _ShotEnd] = deque()
+        self._in_flight = 0
+        self._last: U8 | None = None
+
+    def __enter__(self) -> Analysis:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def feed(self, index: int, planes: tuple[U8, U8, U8]) -> None:
+        """Take the next frame: Y, U, V planes (chroma full or half size)."""
+        grey, scale = shrink(planes[0])
+        packed = pack(planes)
+        if self._cuts.is_cut(grey):
+            self._end_shot()
+        look = self._looks.decide(grey)
+        self._waiting.append(_Item(index, grey, scale, self._start(packed, look)))
+        self._last = packed
+        self._drain(keep=IN_FLIGHT)
+
+    def finish(self) -> Timeline:
+        """All frames are fed: wait for the detector and close every track."""
+        self._end_shot()
+        self._drain(keep=0)
+        return self.timeline
+
+    def _end_shot(self) -> None:
+        """Look at the last frame before the cut, so that both sides of it are known."""
+        if self._waiting and self._last is not None and self._looks.before_cut():
+            item = self._waiting[-1]
+            if isinstance(item, _Item) and item.found is None:
+                found = self._start(self._last, "full")
+                self._waiting[-1] = _Item(item.index, item.grey, item.scale, found)
+        self._waiting.append(_ShotEnd())
+        self._looks.restart()
+
+    def _start(self, packed: U8, look: Look | None) -> Future[Detections] | None:
+        if look is None:
+            return None
+        self._in_flight += 1
+        self.looks_taken[look] += 1
+        return self._pool.submit(self._detect, packed, look)
+
+    def _detect(self, packed: U8, look: Look) -> Detections:
+        if look == "full":
+            return self._detector.detect_frames(packed[None], self._weak)[0]
+        return self._detector.detect_frames(halved(packed)[None], self._weak)[0].scaled(2.0)
+
+    def _drain(self, keep: int) -> None:
+        """Hand frames on until at most ``keep`` looks are still out."""
+        while self._waiting and (self._in_flight > keep or self._is_known(self._waiting[0])):
+            item = self._waiting.popleft()
+            if isinstance(item, _ShotEnd):
+                self.timeline.add(self._tracker.cut())
+                continue
+            found = None
+            if item.found is not None:
+                found = item.found.result()
+                self._in_flight -= 1
+            self.timeline.add(self._tracker.feed(item.index, item.grey, item.scale, found))
+
+    def _is_known(self, item: _Item | _ShotEnd) -> bool:
+        if isinstance(item, _ShotEnd):
+            return True
+        if item.found is None:
+            # The newest frame may yet be the last of its shot, and get a look.
+            return len(self._waiting) > 1
+        return item.found.done()
+
+
+def watch(
+    frames: Iterable[tuple[int, tuple[U8, U8, U8]]],
+    analysis: Analysis,
+    progress: Callable[[int], None],
+) -> int:
+    """Feed all (index, planes) to an analysis; answers how many there were."""
+    count = 0
+    for index, planes in frames:
+        analysis.feed(index, planes)
+        count += 1
+        progress(count)
+    return count
+
+
+def pack(planes: tuple[U8, U8, U8]) -> U8:
+    """I420 in one array (H·3/2, W), a copy; odd sizes are padded by repeating the border."""
+    luma, *chroma = planes
+    height, width = luma.shape[0] + luma.shape[0] % 2, luma.shape[1] + luma.shape[1] % 2
+    packed = np.empty((height * 3 // 2, width), np.uint8)
+    _fit(luma, packed[:height])
+    quarter = (height // 2, width // 2)
+    for number, plane in enumerate(chroma):
+        flat = packed[height:].reshape(2, *quarter)[number]
+        if plane.shape[0] > quarter[0] or plane.shape[1] > quarter[1]:
+            plane = cv2.resize(plane, quarter[::-1], interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        _fit(plane, flat)
+    return packed
+
+
+def _fit(plane: U8, target: U8) -> None:
+    height, width = plane.shape
+    target[:height, :width] = plane
+    target[height:, :width] = plane[-1:]
+    target[:, width:] = target[:, width - 1 : width]
+
+
+def halved(packed: U8) -> U8:
+    """I420 of half the width and height."""
+    width = packed.shape[1]
+    height = packed.shape[0] * 2 // 3
+    half = (width // 4 * 2, height // 4 * 2)
+    out = np.empty((half[1] * 3 // 2, half[0]), np.uint8)
+    out[: half[1]] = cv2.resize(packed[:height], half, interpolation=cv2.INTER_AREA)
+    planes = packed[height:].reshape(2, height // 2, width // 2)
+    small = out[half[1] :].reshape(2, half[1] // 2, half[0] // 2)
+    for source, target in zip(planes, small, strict=True):
+        target[...] = cv2.resize(source, (half[0] // 2, half[1] // 2), interpolation=cv2.INTER_AREA)
+    return out

@@ -1,0 +1,179 @@
+"""The blur of a photo or animated picture: open → detect → hide → encode."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from gateway.faces.blur import Pixels, hide
+from gateway.faces.boxes import Detections
+from gateway.faces.timeline import Timeline, stacked
+from gateway.media.images import ImageLimits, Picture, encode, open_picture
+from gateway.pipelines.analyse import U8, Analysis, Detector, pack
+from gateway.pipelines.options import BlurOptions
+
+# Beyond this a raw frame is more than the model server takes; it goes as a JPEG.
+MAX_RAW_PIXELS = 40_000_000
+JPEG_QUALITY = 95
+ANIMATION_RATE = 12.5
+
+
+@dataclass(frozen=True)
+class BlurredImage:
+    """The file to hand out, and what was done to it."""
+
+    body: bytes
+    content_type: str
+    extension: str
+    width: int
+    height: int
+    frames: int
+    faces: list[dict[str, Any]]
+    report: dict[str, Any]
+    timings: dict[str, float]
+
+
+def blur_image(
+    data: bytes, options: BlurOptions, detector: Detector, limits: ImageLimits
+) -> BlurredImage:
+    """Hide every face of an encoded picture.
+
+    Raises:
+        EmptyUpload, UnsupportedMedia, BadMedia, TooLarge, ModelUnavailable.
+    """
+    clock = _Clock()
+    picture = open_picture(data, limits)
+    if picture.frame_count == 1:
+        faces, frames = _still(picture, options, detector, clock)
+    else:
+        faces, frames = _animation(picture, options, detector, clock)
+    encoded = encode(picture, frames)
+    timings = clock.finish("encode_ms")
+    report = {
+        "kind": "image",
+        "width": picture.width,
+        "height": picture.height,
+        "frames": picture.frame_count,
+        "options": options.as_dict(),
+        "faces": faces,
+        "timings": timings,
+    }
+    return BlurredImage(
+        encoded.body,
+        encoded.content_type,
+        encoded.extension,
+        picture.width,
+        picture.height,
+        picture.frame_count,
+        faces,
+        report,
+        timings,
+    )
+
+
+class _Clock:
+    """Wall time by stage, in milliseconds; what no stage claims goes to the last."""
+
+    def __init__(self) -> None:
+        self._begun = self._last = time.perf_counter()
+        self._spent: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._spent[stage] = self._spent.get(stage, 0.0) + 1000 * (now - self._last)
+        self._last = now
+
+    def finish(self, stage: str) -> dict[str, float]:
+        self.lap(stage)
+        return {name: round(spent, 1) for name, spent in self._spent.items()}
+
+
+def _still(
+    picture: Picture, options: BlurOptions, detector: Detector, clock: _Clock
+) -> tuple[list[dict[str, Any]], Iterator[Pixels]]:
+    if picture.detector_bytes is not None:
+        # The model server decodes the same bytes while this process does.
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(detector.detect_encoded, picture.detector_bytes, options.threshold)
+            frame = next(iter(picture.frames()))
+            clock.lap("decode_ms")
+            found = asked.result()
+    else:
+        frame = next(iter(picture.frames()))
+        clock.lap("decode_ms")
+        found = detect_pixels(detector, frame, options.threshold)
+    clock.lap("detect_ms")
+    _hide(frame, found.boxes, options)
+    clock.lap("blur_ms")
+    return [_face(found, i) for i in range(len(found))], iter([frame])
+
+
+def _animation(
+    picture: Picture, options: BlurOptions, detector: Detector, clock: _Clock
+) -> tuple[list[dict[str, Any]], Iterator[Pixels]]:
+    """Every frame is looked at, and faces are tracked: an animation flickers like a video."""
+    with Analysis(
+        detector, threshold=options.threshold, rate=ANIMATION_RATE, interval=1 / ANIMATION_RATE
+    ) as analysis:
+        for index, frame in enumerate(picture.frames()):
+            analysis.feed(index, planes(frame))
+        timeline = analysis.finish()
+    clock.lap("detect_ms")
+    faces = [
+        {"frame": n, "box": _rounded(s.box), "source": "detected" if s.detected else "filled"}
+        for n, spots in zip(range(picture.frame_count), timeline.frames(), strict=False)
+        for s in spots
+    ]
+
+    def edited(timeline: Timeline = timeline) -> Iterator[Pixels]:
+        for frame, spots in zip(picture.frames(), timeline.frames(), strict=False):
+            _hide(frame, stacked(spots), options)
+            yield frame
+
+    return faces, edited()
+
+
+def _hide(frame: Pixels, boxes: Any, options: BlurOptions) -> None:
+    hide(frame, boxes, style=options.style, shape=options.shape, scale=options.scale)
+
+
+def detect_pixels(detector: Detector, frame: Pixels, threshold: float) -> Detections:
+    """Faces in a decoded picture of any channels and depth that :class:`Picture` gives."""
+    if frame.shape[0] * frame.shape[1] > MAX_RAW_PIXELS:
+        parameters = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        _, encoded = cv2.imencode(".jpg", bgr8(frame), parameters)
+        return detector.detect_encoded(encoded.tobytes(), threshold)
+    return detector.detect_frames(pack(planes(frame))[None], threshold)[0]
+
+
+def bgr8(frame: Pixels) -> U8:
+    """A picture as (H, W, 3) uint8 BGR."""
+    if frame.dtype == np.uint16:
+        frame = (frame >> 8).astype(np.uint8)
+    if frame.ndim == 2:
+        return cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
+    return frame[..., :3]
+
+
+def planes(frame: Pixels) -> tuple[U8, U8, U8]:
+    """Full-size Y, U and V planes of a picture (BT.601, full range)."""
+    y, v, u = cv2.split(cv2.cvtColor(bgr8(frame), cv2.COLOR_BGR2YCrCb))
+    return y, u, v  # type: ignore[return-value]
+
+
+def _face(found: Detections, i: int) -> dict[str, Any]:
+    return {
+        "box": _rounded(found.boxes[i]),
+        "score": round(float(found.scores[i]), 4),
+        "landmarks": [_rounded(point) for point in found.landmarks[i]],
+    }
+
+
+def _rounded(values: Any) -> list[float]:
+    return [round(float(v), 1) for v in values]
