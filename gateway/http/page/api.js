@@ -1,0 +1,150 @@
+// The v1 HTTP API as the page speaks it: send a file, follow its job, fetch its result.
+// Everything that fails throws a Problem, made of the server's problem+json.
+
+const DIRECT_LIMIT = 32 * 1024 * 1024; // bytes; larger files go straight to the object store
+const PATIENCE = 90; // seconds of "busy" answers in a row before giving up
+const FINAL = ["done", "failed", "cancelled"];
+
+let storeRefusesUs = false; // the object store has no CORS rule for this page
+
+export class Problem extends Error {
+  constructor({ title = "Something went wrong", detail = "", code = "", request_id = "" }) {
+    super(detail);
+    Object.assign(this, { title, detail, code, requestId: request_id });
+  }
+}
+
+export const cancelled = () => new Problem({ title: "Cancelled", code: "cancelled" });
+
+// Hand one file in. Resolves to a photo's result or a video's job view.
+// tell({phase: "upload", fraction} | {phase: "wait", seconds} | {phase: "sent"})
+export async function blur(file, options, tell, signal) {
+  if (file.size > DIRECT_LIMIT && !storeRefusesUs) {
+    const id = await put(file, tell, signal);
+    if (id) {
+      tell({ phase: "sent" });
+      const body = JSON.stringify({ upload_id: id, ...options });
+      const headers = { "Content-Type": "application/json" };
+      return patiently(() => send("POST", "/v1/blur", { body, headers, signal }), tell, signal);
+    }
+  }
+  return patiently(() => {
+    const body = new FormData();
+    for (const [name, value] of Object.entries(options)) body.append(name, value);
+    body.append("file", file, file.name);
+    return send("POST", "/v1/blur", { body, signal, sent: uploading(tell) });
+  }, tell, signal);
+}
+
+// Follow a job to its end by server-sent events; asks again by itself where they fail.
+export async function follow(id, tell, signal) {
+  for (;;) {
+    const view = await events(id, tell, signal);
+    if (view) return view;
+    const now = await job(id, signal); // throws when the job is gone
+    if (FINAL.includes(now.status)) return now;
+    tell(now);
+    await pause(1, signal);
+  }
+}
+
+export const job = (id, signal) => send("GET", `/v1/jobs/${id}`, { signal });
+export const drop = (id) => send("DELETE", `/v1/jobs/${id}`, {});
+
+// The upload id, or null when the browser may not talk to the object store.
+async function put(file, tell, signal) {
+  const headers = { "Content-Type": "application/json" };
+  const ask = JSON.stringify({ size: file.size, content_type: file.type || undefined });
+  const ticket = await patiently(
+    () => send("POST", "/v1/uploads", { body: ask, headers, signal }), tell, signal);
+  try {
+    await send(ticket.method, ticket.url, {
+      body: file, headers: ticket.headers, signal, sent: uploading(tell),
+    });
+  } catch (problem) {
+    if (problem.code !== "offline") throw problem;
+    storeRefusesUs = true;
+    return null;
+  }
+  return ticket.upload_id;
+}
+
+function uploading(tell) {
+  return (event) => {
+    const fraction = event.loaded / event.total;
+    tell(fraction < 1 ? { phase: "upload", fraction } : { phase: "sent" });
+  };
+}
+
+async function patiently(call, tell, signal) {
+  for (let waited = 0; ;) {
+    try {
+      return await call();
+    } catch (problem) {
+      const delay = problem.retryAfter;
+      if (!delay || waited + delay > PATIENCE) throw problem;
+      tell({ phase: "wait", seconds: delay });
+      await pause(delay, signal);
+      waited += delay;
+    }
+  }
+}
+
+export function pause(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, seconds * 1000);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(cancelled());
+    }, { once: true });
+  });
+}
+
+// XMLHttpRequest because fetch tells nothing of an upload's progress.
+function send(method, url, { body, headers = {}, signal, sent }) {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(cancelled());
+    const request = new XMLHttpRequest();
+    request.open(method, url);
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    // A listener on upload makes a cross-origin request preflighted, which PUT is anyway.
+    if (sent) request.upload.onprogress = sent;
+    signal?.addEventListener("abort", () => request.abort(), { once: true });
+    request.onabort = () => reject(cancelled());
+    request.onerror = () => reject(new Problem({
+      title: "No connection",
+      detail: "The server could not be reached. Check your connection and try again.",
+      code: "offline",
+    }));
+    request.onload = () => {
+      let answer = null;
+      try { answer = JSON.parse(request.responseText || "null"); } catch { /* not ours */ }
+      if (request.status < 400) return resolve(answer);
+      const problem = new Problem(answer?.detail ? answer : {
+        title: "Unexpected answer",
+        detail: `The server answered ${request.status} without saying why. Try again in a moment.`,
+        code: `http-${request.status}`,
+      });
+      if ([429, 503].includes(request.status)) {
+        const seconds = Number(request.getResponseHeader("Retry-After"));
+        problem.retryAfter = Math.min(Math.max(seconds || 2, 1), 60);
+      }
+      reject(problem);
+    };
+    request.send(body);
+  });
+}
+
+// Resolves to the final view, or to null when the stream is lost.
+function events(id, tell, signal) {
+  return new Promise((resolve, reject) => {
+    const source = new EventSource(`/v1/jobs/${id}/events`);
+    const end = (settle, value) => { source.close(); settle(value); };
+    signal?.addEventListener("abort", () => end(reject, cancelled()), { once: true });
+    source.addEventListener("progress", (event) => tell(JSON.parse(event.data)));
+    for (const name of FINAL) {
+      source.addEventListener(name, (event) => end(resolve, JSON.parse(event.data)));
+    }
+    source.onerror = () => end(resolve, null);
+  });
+}

@@ -1,0 +1,121 @@
+"""The web page in a real browser, against the real pod: a person blurs a photo and a video."""
+
+import io
+import shutil
+
+import av
+import numpy as np
+import pytest
+import requests
+import skimage.data
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs a chromium on the path")
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--mute-audio")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, pod):
+    """The page, open; anything that its policy blocks or its script throws fails the test."""
+    context = browser.new_context(viewport={"width": 1000, "height": 900}, locale="en-GB")
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    expect.set_options(timeout=60_000)
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on(
+        "console",
+        lambda message: faults.append(message.text) if "Security Policy" in message.text else None,
+    )
+    page.goto(pod.url)
+    yield page
+    context.close()
+    assert faults == []
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photo") / "astronaut.jpg"
+    Image.fromarray(skimage.data.astronaut()).save(path, quality=92)
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """Two seconds, 320×320, the astronaut drifting sideways."""
+    path = tmp_path_factory.mktemp("clip") / "drift.mp4"
+    picture = skimage.data.astronaut()
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=15)
+        stream.width = stream.height = 320
+        stream.pix_fmt = "yuv420p"
+        for n in range(30):
+            view = np.ascontiguousarray(picture[:320, 2 * n : 2 * n + 320])
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(view, "rgb24")))
+        out.mux(stream.encode())
+    return path
+
+
+def test_a_photo_is_blurred_compared_and_downloaded(page, photo):
+    page.set_input_files("#files", str(photo))
+    expect(page.locator(".card.done .badge")).to_have_text("1 face hidden")
+    after = page.locator("img.after")
+    page.wait_for_function("document.querySelector('img.after').complete")
+    assert after.evaluate("e => [e.naturalWidth, e.naturalHeight]") == [512, 512]
+    blurred = requests.get(after.get_attribute("src"), timeout=10).content
+    with Image.open(io.BytesIO(blurred)) as image:
+        change = np.abs(np.asarray(image, int) - skimage.data.astronaut()).mean(axis=2)
+    assert change[90:140, 205:245].mean() > 10  # the face
+    assert change[400:].mean() < 4  # the suit
+    report = requests.get(page.locator("a.report").get_attribute("href"), timeout=10).json()
+    assert report
+    expect(page.locator(".until")).to_contain_text("Links work until")
+    expect(page.get_by_role("button", name="Download astronaut_blurred.jpg")).to_be_enabled()
+
+
+def test_a_video_is_followed_to_its_end_and_plays_beside_its_original(page, clip):
+    page.set_input_files("#files", str(clip))
+    expect(page.locator(".card.done .badge")).to_contain_text("1 face hidden")
+    videos = page.locator("video")
+    expect(videos).to_have_count(2)
+    page.wait_for_function(
+        "[...document.querySelectorAll('video')].every((v) => v.readyState >= 2)"
+    )
+    sizes = videos.evaluate_all("all => all.map((v) => [v.videoWidth, v.videoHeight])")
+    assert sizes == [[320, 320], [320, 320]]
+    lengths = videos.evaluate_all("all => all.map((v) => v.duration)")
+    assert abs(lengths[0] - lengths[1]) < 0.07
+
+
+def test_a_file_that_is_no_media_gets_a_clear_card(page, tmp_path):
+    path = tmp_path / "notes.jpg"
+    path.write_text("not a picture at all")
+    page.set_input_files("#files", str(path))
+    card = page.locator(".card.failed")
+    expect(card).to_contain_text("Unsupported media")
+    expect(card).to_contain_text("unsupported-media · request")
+
+
+def test_nothing_is_asked_of_anyone_else(browser, pod, photo):
+    """Only the pod and its object store: no font, script or counter from elsewhere."""
+    context = browser.new_context()
+    page = context.new_page()
+    asked = set()
+    page.on("request", lambda request: asked.add(request.url))
+    page.goto(pod.url)
+    page.set_input_files("#files", str(photo))
+    expect(page.locator(".card.done")).to_be_visible(timeout=60_000)
+    store = page.locator("img.after").get_attribute("src").split("/")[2]
+    context.close()
+    hosts = {url.split("/")[2] for url in asked if not url.startswith("blob:")}
+    assert hosts <= {pod.url.split("/")[2], store}

@@ -1,0 +1,304 @@
+"""A stand-in of the pod and its object store: the v1 contract in two small Flask apps.
+
+It lets the page, the client and the command line be tried without models: photos
+come back with a grey disc, videos as they were after a pretended job. File names
+steer it: ``busy*`` is refused once with 429, ``broken*`` is bad media, ``lost*``
+fails in its job, ``slow*`` takes until it is cancelled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+
+from flask import Flask, Response, abort, jsonify, request, send_from_directory
+from PIL import Image, ImageDraw
+from werkzeug.serving import make_server
+
+import gateway.http
+
+PAGE = Path(gateway.http.__file__).parent / "page"
+
+
+class Standin:
+    """The state of both apps; tests read and set it."""
+
+    def __init__(self) -> None:
+        self.url = self.s3 = ""
+        self.cors = True
+        self.objects: dict[str, tuple[bytes, str]] = {}
+        self.jobs: dict[str, dict] = {}
+        self.posts: list[dict] = []
+        self.puts: list[str] = []
+        self.deleted: list[str] = []
+        self.busy_left = 1
+        self.frames = 40
+        self.frame_seconds = 0.01
+        self.max_bytes = 2**31
+        self.cut_streams = 0  # event streams still to be cut off after one event
+        self.cut_downloads = 0  # downloads still to be cut off half-way
+
+    def problem(self, status: int, code: str, title: str, detail: str, **headers: str) -> Response:
+        body = {
+            "type": f"about:blank#{code}",
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "code": code,
+            "request_id": "req-0123",
+        }
+        return Response(json.dumps(body), status, headers, mimetype="application/problem+json")
+
+    def keep(self, body: bytes, content_type: str) -> str:
+        key = uuid.uuid4().hex
+        self.objects[key] = (body, content_type)
+        return f"{self.s3}/{key}?X-Amz-Signature=abc"
+
+    def expires(self) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+
+    def photo(self, body: bytes) -> dict:
+        image = Image.open(io.BytesIO(body)).convert("RGB")
+        w, h = image.size
+        box = [w * 0.36, h * 0.08, w * 0.55, h * 0.42]
+        ImageDraw.Draw(image).ellipse(box, fill=(128, 128, 128))
+        out = io.BytesIO()
+        image.save(out, "JPEG")
+        return {
+            "id": uuid.uuid4().hex,
+            "kind": "image",
+            "url": self.keep(out.getvalue(), "image/jpeg"),
+            "report_url": self.keep(b'{"faces": 1}', "application/json"),
+            "expires_at": self.expires(),
+            "content_type": "image/jpeg",
+            "width": w,
+            "height": h,
+            "frames": 1,
+            "faces": [{"box": box, "score": 0.9, "landmarks": []}],
+            "timings": {"total_ms": 12.0},
+        }
+
+    def start_job(self, name: str, body: bytes) -> dict:
+        id = uuid.uuid4().hex
+        self.jobs[id] = {
+            "id": id,
+            "kind": "video",
+            "pipeline": "blur",
+            "status": "queued",
+            "progress": {
+                "stage": "queued",
+                "frames_done": 0,
+                "frames_total": self.frames,
+                "fraction": 0.0,
+                "fps": 0.0,
+                "eta_seconds": None,
+            },
+        }
+        threading.Thread(target=self._work, args=(id, name, body), daemon=True).start()
+        return self.jobs[id]
+
+    def _work(self, id: str, name: str, body: bytes) -> None:
+        job, begun = self.jobs[id], time.monotonic()
+        job["status"] = "running"
+        done = 0
+        while done < self.frames:
+            time.sleep(self.frame_seconds)
+            if job["status"] == "cancelled":
+                return
+            done = min(done + 1, self.frames // 2 if name.startswith("slow") else self.frames)
+            fps = done / (time.monotonic() - begun)
+            job["progress"] = {
+                "stage": "analyse" if done < self.frames / 3 else "render",
+                "frames_done": done,
+                "frames_total": self.frames,
+                "fraction": done / self.frames,
+                "fps": fps,
+                "eta_seconds": (self.frames - done) / fps,
+            }
+            if name.startswith("lost") and done > self.frames / 2:
+                job["error"] = {
+                    "code": "bad-media",
+                    "title": "Unreadable media",
+                    "status": 422,
+                    "detail": "the video breaks off after frame 20",
+                }
+                job["status"] = "failed"
+                return
+        job["result"] = {
+            "url": self.keep(body, "video/mp4"),
+            "report_url": self.keep(b'{"tracks": 2}', "application/json"),
+            "expires_at": self.expires(),
+            "content_type": "video/mp4",
+            "width": 320,
+            "height": 240,
+            "frames": self.frames,
+            "seconds": 2.0,
+            "tracks": 2,
+            "faces_detected": 70,
+            "faces_filled": 10,
+            "timings": {},
+        }
+        job["status"] = "done"
+
+
+def pod_app(state: Standin) -> Flask:
+    app = Flask("pod", static_folder=None)
+    uploads: dict[str, str] = {}
+
+    @app.after_request
+    def policy(answer: Response) -> Response:
+        answer.headers["Content-Security-Policy"] = (
+            f"default-src 'self'; img-src 'self' blob: {state.s3}; media-src blob: {state.s3}; "
+            f"connect-src 'self' {state.s3}; base-uri 'none'; form-action 'self'; "
+            "frame-ancestors 'none'; object-src 'none'"
+        )
+        return answer
+
+    @app.get("/")
+    def page():
+        return send_from_directory(PAGE, "index.html")
+
+    @app.get("/page/<path:name>")
+    def asset(name):
+        return send_from_directory(PAGE, name)
+
+    @app.get("/healthz")
+    def healthz():
+        return {"status": "ok"}
+
+    @app.post("/v1/uploads")
+    def upload():
+        id = uuid.uuid4().hex
+        uploads[id] = f"{state.s3}/{id}?X-Amz-Signature=put"
+        return {
+            "upload_id": id,
+            "method": "PUT",
+            "url": uploads[id],
+            "headers": {"Content-Type": "application/octet-stream"},
+            "expires_at": state.expires(),
+            "max_bytes": state.max_bytes,
+        }, 201
+
+    @app.post("/v1/blur")
+    def blur():
+        if request.is_json:
+            fields = dict(request.json)
+            name, (body, _) = "upload", state.objects.pop(fields["upload_id"])
+        else:
+            fields = dict(request.form)
+            file = request.files["file"]
+            name, body = file.filename, file.read()
+        state.posts.append({"name": name, "bytes": len(body), **fields})
+        if name.startswith("busy") and state.busy_left:
+            state.busy_left -= 1
+            return state.problem(
+                429, "busy", "Busy", "all places are taken", **{"Retry-After": "1"}
+            )
+        if name.startswith("broken"):
+            return state.problem(
+                422,
+                "bad-media",
+                "Unreadable media",
+                "the JPEG breaks off after 1,204 bytes; export it again and retry",
+            )
+        if body[:4] in (b"\xff\xd8\xff\xe0", b"\x89PNG") or b"WEBP" in body[:12]:
+            return jsonify(state.photo(body))
+        return jsonify(state.start_job(name, body)), 202
+
+    @app.get("/v1/jobs/<id>")
+    def job(id):
+        return state.jobs.get(id) or state.problem(404, "not-found", "Not found", "no such job")
+
+    @app.get("/v1/jobs/<id>/events")
+    def events(id):
+        if id not in state.jobs:
+            return state.problem(404, "not-found", "Not found", "no such job")
+
+        def stream():
+            yield ": hello\n\n"
+            while True:
+                view = json.dumps(state.jobs[id])
+                status = json.loads(view)["status"]
+                final = status in ("done", "failed", "cancelled")
+                yield f"event: {status if final else 'progress'}\ndata: {view}\n\n"
+                if final:
+                    return
+                if state.cut_streams:
+                    state.cut_streams -= 1
+                    return
+                time.sleep(0.05)
+
+        return Response(stream(), mimetype="text/event-stream")
+
+    @app.delete("/v1/jobs/<id>")
+    def delete(id):
+        if id not in state.jobs:
+            return state.problem(404, "not-found", "Not found", "no such job")
+        state.deleted.append(id)
+        view = state.jobs[id]
+        if view["status"] in ("queued", "running"):
+            view["status"] = "cancelled"
+        else:
+            del state.jobs[id]
+        return view
+
+    return app
+
+
+def store_app(state: Standin) -> Flask:
+    app = Flask("store", static_folder=None)
+
+    @app.after_request
+    def cors(answer: Response) -> Response:
+        if state.cors:
+            answer.headers["Access-Control-Allow-Origin"] = "*"
+            answer.headers["Access-Control-Allow-Methods"] = "GET, PUT"
+            answer.headers["Access-Control-Allow-Headers"] = "*"
+        return answer
+
+    @app.put("/<key>")
+    def put(key):
+        state.puts.append(key)
+        state.objects[key] = (request.get_data(), "application/octet-stream")
+        return ""
+
+    @app.get("/<key>")
+    def get(key):
+        if key not in state.objects:
+            abort(403)
+        body, content_type = state.objects[key]
+        if state.cut_downloads:
+            state.cut_downloads -= 1
+            half = Response(body[: len(body) // 2], mimetype=content_type)
+            half.headers["Content-Length"] = str(len(body))
+            return half
+        answer = Response(body, mimetype=content_type)
+        return answer.make_conditional(request, accept_ranges=True, complete_length=len(body))
+
+    return app
+
+
+@contextmanager
+def standin():
+    """Both apps on free loopback ports; yields their ``Standin``."""
+    state = Standin()
+    pod = make_server("127.0.0.1", 0, pod_app(state), threaded=True)
+    store = make_server("127.0.0.1", 0, store_app(state), threaded=True)
+    state.url = f"http://127.0.0.1:{pod.server_port}"
+    state.s3 = f"http://127.0.0.1:{store.server_port}"
+    threads = [
+        threading.Thread(target=s.serve_forever, args=(0.02,), daemon=True) for s in (pod, store)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield state
+    finally:
+        for server in (pod, store):
+            server.shutdown()
+            server.server_close()
