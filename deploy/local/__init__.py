@@ -1,0 +1,1 @@
+"""The pod on one machine: the same processes that a cluster runs, under supervisor."""

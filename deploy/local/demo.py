@@ -1,0 +1,73 @@
+"""``make demo``: start the pod, blur a photo and a video through it, stay up until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from deploy.local.pod import PORT, ROOT, Pod, PodError
+from deploy.local.samples import write_photo, write_video
+from gateway.client import Client, Job, Result
+
+
+def main() -> int:
+    """Run the demo; ``--once`` leaves at its end instead of waiting."""
+    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
+    parser.add_argument("--port", type=int, default=PORT)
+    parser.add_argument("--once", action="store_true")
+    args = parser.parse_args()
+    pod = Pod(Path(os.environ.get("POD_HOME", ROOT / ".pod")), args.port)
+    started_here = not pod.running()
+    try:
+        print("starting the pod …", flush=True)
+        pod.up()
+        with tempfile.TemporaryDirectory() as folder:
+            show(Client(pod.url), Path(folder))
+        print(f"\nthe page:  {pod.url}/\nthe API:   {pod.url}/docs\nlogs:      {pod.logs}")
+        if not args.once:
+            print("Ctrl-C ends the pod.", flush=True)
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        print()
+    except PodError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if started_here:
+            print("stopping the pod …", flush=True)
+            pod.down()
+    return 0
+
+
+def show(client: Client, folder: Path) -> None:
+    """Blur the two samples and print where the results are."""
+    for name, path in (
+        ("photo", write_photo(folder / "photo.jpg")),
+        ("video", write_video(folder / "video.mp4")),
+    ):
+        begun = time.perf_counter()
+        answer = client.blur(path, {})
+        if isinstance(answer, Job):
+            answer = _finished(client, answer)
+        seconds = time.perf_counter() - begun
+        print(
+            f"\n{name}: {answer.faces} face(s) hidden in {answer.frames} frame(s), {seconds:.1f} s"
+        )
+        print(f"  result: {answer.url}\n  report: {answer.report_url}", flush=True)
+
+
+def _finished(client: Client, job: Job) -> Result:
+    for job in client.watch(job.id):
+        print(f"\r  video: {job.progress.stage} {job.progress.fraction:4.0%} ", end="", flush=True)
+    if job.result is None:
+        raise PodError(f"the video failed: {job.error}")
+    return job.result
+
+
+if __name__ == "__main__":
+    sys.exit(main())
