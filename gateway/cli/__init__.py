@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         "--scale",
         type=_between(*SCALE),
         metavar="N",
-        help="mask size relative to the face found, 1.0 to 3.0 (1.3)",
+        help="mask size relative to the face found, 1.0 to 3.0 (1.4)",
     )
     look.add_argument(
         "--threshold",

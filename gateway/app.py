@@ -1,0 +1,33 @@
+"""``create_app(settings)``: wires routes, errors and metrics; nothing else."""
+
+from __future__ import annotations
+
+import logging.config
+
+from flask import Flask
+
+from gateway.http import blur, jobs, observe, ops, problems
+from gateway.http.flows import Services
+from gateway.http.intake import SpoolingRequest, taking_turns
+from gateway.logs import configuration
+from gateway.settings import Settings
+
+
+def create_app(settings: Settings, services: Services | None = None) -> Flask:
+    """The gateway as a WSGI application; ``services`` replaces the real ones in tests."""
+    services = services or Services.connect(settings)
+    app = Flask(__name__, static_folder=None)
+    app.request_class = SpoolingRequest
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    observe.register(app, settings)
+    problems.register(app, settings)
+    for routes in (blur, jobs, ops):
+        app.register_blueprint(routes.blueprint(services))
+    app.wsgi_app = taking_turns(app.wsgi_app)  # type: ignore[method-assign]
+    return app
+
+
+def from_env() -> Flask:
+    """The gateway with its settings from the environment, for gunicorn."""
+    logging.config.dictConfig(configuration())
+    return create_app(Settings.from_env())

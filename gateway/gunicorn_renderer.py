@@ -1,0 +1,42 @@
+"""gunicorn's configuration for the renderer: ``gunicorn -c python:gateway.gunicorn_renderer``.
+
+Sync workers: one request a process, killed at its deadline, replaced at once.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.logs import configuration
+from gateway.renderer import limit_memory
+from gateway.settings import Settings
+
+_settings = Settings.from_env()
+_address = urlsplit(_settings.renderer_url)
+
+wsgi_app = "gateway.gunicorn_renderer:build()"
+bind = f"127.0.0.1:{_address.port}"
+worker_class = "sync"
+workers = int(os.environ.get("WEB_CONCURRENCY", 0)) or len(os.sched_getaffinity(0))
+preload_app = True  # a replaced process starts with everything imported
+timeout = _settings.image_deadline
+graceful_timeout = _settings.image_deadline
+backlog = 256
+max_requests, max_requests_jitter = 2000, 500  # whatever a decoder leaks ends here
+accesslog = None
+logconfig_dict = configuration()
+control_socket_disable = True
+
+
+def build() -> Any:
+    """The application, built once before the workers fork."""
+    from gateway.renderer import create_renderer
+
+    return create_renderer(_settings)
+
+
+def post_worker_init(_worker: Any) -> None:
+    """Bound the new process's memory, counted from what it starts with."""
+    limit_memory(_settings.renderer_memory)

@@ -1,0 +1,200 @@
+"""What happens to a file once it is in: the steps of a photo and of a video.
+
+Nothing here decodes: pixels are the renderer's and the workers' business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import BoundedSemaphore
+from typing import Any, BinaryIO
+
+from gateway import metrics
+from gateway.errors import Busy, MasqueradeError, UnsupportedMedia
+from gateway.http.intake import Incoming, check_size
+from gateway.http.rendering import Rendered, Renderer
+from gateway.http.views import photo_view
+from gateway.jobs.queue import JobQueue
+from gateway.jobs.store import Job
+from gateway.media.sniff import sniff
+from gateway.pipelines.options import BlurOptions
+from gateway.settings import Settings
+from gateway.storage import RESULTS, UPLOADS, Storage, new_token, upload_key
+
+log = logging.getLogger(__name__)
+
+_HEAD = 4096
+_PASSING = (404, 409, 429, 503)
+
+
+@dataclass
+class Services:
+    """Everything behind the routes. ``detector`` needs ``ready() -> str | None`` only."""
+
+    settings: Settings
+    storage: Storage
+    queue: JobQueue
+    renderer: Renderer
+    detector: Any
+    places: BoundedSemaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.places = BoundedSemaphore(self.settings.max_photos_in_flight)
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Services:
+        """The real ones; opens no connection yet."""
+        from gateway.models import FaceDetector
+
+        return cls(
+            settings,
+            Storage(settings),
+            JobQueue(settings),
+            Renderer(settings),
+            FaceDetector.from_settings(settings),
+        )
+
+
+def blur_sent(services: Services, incoming: Incoming, options: BlurOptions) -> dict[str, Any] | Job:
+    """A file that came with the request: a finished photo's view, or a queued job."""
+    file = incoming.file
+    assert file is not None
+    kind = _kind(incoming.head(), incoming.size, services.settings)
+    if kind == "image":
+        with _place(services):
+            return _blur_photo(services, file, incoming.size, options)
+    info = services.renderer.probe(file)
+    key = UPLOADS + new_token()
+    try:
+        services.storage.put(key, file, "application/octet-stream")
+        return services.queue.submit(key, options.as_dict(), int(info.get("frames") or 0))
+    except BaseException:
+        _delete(services, key)
+        raise
+
+
+def blur_uploaded(services: Services, upload_id: str, options: BlurOptions) -> dict[str, Any] | Job:
+    """A file that was put into the bucket: as above.
+
+    The original is deleted whatever happens, except when asking again can succeed
+    (busy, something down) or another job works on it.
+    """
+    key = upload_key(upload_id)
+    storage, settings = services.storage, services.settings
+    try:
+        size = storage.size(key)
+        check_size(size, None, settings)
+        kind = _kind(storage.head(key, min(_HEAD, size)), size, settings)
+        if kind == "video":
+            return services.queue.submit(key, options.as_dict())
+        with _place(services), tempfile.TemporaryFile() as file:
+            storage.fetch(key, file)
+            view = _blur_photo(services, file, size, options)
+    except MasqueradeError as error:
+        if error.status not in _PASSING:
+            _delete(services, key)
+        raise
+    except BaseException:
+        _delete(services, key)
+        raise
+    _delete(services, key)
+    return view
+
+
+def discard(services: Services, upload_id: str) -> None:
+    """Delete an upload whose request was refused, unless a job works on it."""
+    with contextlib.suppress(MasqueradeError):
+        key = upload_key(upload_id)
+        if key not in services.queue.store.originals():
+            _delete(services, key)
+
+
+def cancel(services: Services, job: Job) -> None:
+    """Stop a live job and delete its original and whatever it has written."""
+    if services.queue.cancel(job):
+        now = services.queue.store.get(job.id) or job
+        _delete(services, job.original, *now.places)
+
+
+def forget(services: Services, job: Job) -> None:
+    """Delete a finished job with its results."""
+    services.storage.delete([*job.places, job.original])
+    services.queue.forget(job)
+
+
+def _kind(head: bytes, size: int, settings: Settings) -> str:
+    kind = sniff(head)
+    if kind is None:
+        raise UnsupportedMedia(
+            "this is no photo or video that we read; JPEG, PNG, WebP, HEIC, AVIF, GIF,"
+            " MP4, MOV, MKV, WebM, AVI and MPEG-TS are"
+        )
+    check_size(size, kind, settings)
+    return kind
+
+
+def _blur_photo(
+    services: Services, file: BinaryIO, size: int, options: BlurOptions
+) -> dict[str, Any]:
+    begun = time.perf_counter()
+    rendered = services.renderer.image(file, size, options)
+    with rendered.body:
+        drawn = time.perf_counter()
+        token = new_token()
+        keys = _store_photo(services.storage, token, rendered)
+    done = time.perf_counter()
+    meta = rendered.meta
+    meta["timings"] = {
+        **meta["timings"],
+        "store_ms": round(1000 * (done - drawn), 1),
+        "total_ms": round(1000 * (done - begun), 1),
+    }
+    metrics.photo(len(meta["faces"]), meta["timings"])
+    links = [services.storage.link(key) for key in keys]
+    return photo_view(token, meta, *links)
+
+
+def _store_photo(storage: Storage, token: str, rendered: Rendered) -> tuple[str, str]:
+    meta = rendered.meta
+    key = f"{RESULTS}{token}/blurred.{meta['extension']}"
+    report_key = f"{RESULTS}{token}/report.json"
+    report = {"id": token, "kind": "image", **meta["report"]}
+    text = io.BytesIO(json.dumps(report, separators=(",", ":")).encode())
+    name = f"blurred.{meta['extension']}"
+    try:
+        with ThreadPoolExecutor(1) as beside:
+            second = beside.submit(storage.put, report_key, text, "application/json", "report.json")
+            storage.put(key, rendered.body, meta["content_type"], name)  # type: ignore[arg-type]
+            second.result()
+    except BaseException:
+        with contextlib.suppress(MasqueradeError):
+            storage.delete([key, report_key])
+        raise
+    return key, report_key
+
+
+@contextlib.contextmanager
+def _place(services: Services) -> Iterator[None]:
+    """One of the bounded places for photos that are rendered or wait for it."""
+    if not services.places.acquire(blocking=False):
+        raise Busy("all places for photos are taken; try again in a moment")
+    try:
+        with metrics.photo_in_flight():
+            yield
+    finally:
+        services.places.release()
+
+
+def _delete(services: Services, *keys: str) -> None:
+    try:
+        services.storage.delete(keys)
+    except MasqueradeError:
+        log.warning("an original could not be deleted yet; the sweep will")

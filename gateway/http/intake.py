@@ -1,0 +1,201 @@
+"""From a request to a file and options, with every limit checked on the way in.
+
+Three ways in: a multipart form with ``file``, JSON with a base64 ``file``, and either
+of them with the ``upload_id`` of a file that already lies in the bucket. Files are
+spooled into temporary files that have no name, so nothing stays behind, however the
+request or the process ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any, BinaryIO
+
+from flask import Request
+
+from gateway.errors import BadOption, BadRequest, EmptyUpload, TooLarge, UnsupportedMedia
+from gateway.settings import MIB, Settings
+
+_FORM = "multipart/form-data"
+_URLENCODED = "application/x-www-form-urlencoded"
+_JSON = "application/json"
+_FRAME = MIB  # bytes around the file: part headers, option fields
+_YIELD = 64 * 1024  # bytes read from a client before other requests get a turn
+_HEAD = 4096
+NOT_OPTIONS = ("wait",)
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """What was asked: a spooled ``file`` of ``size`` bytes, or an ``upload_id``; raw options."""
+
+    options: dict[str, Any]
+    file: BinaryIO | None = None
+    size: int = 0
+    upload_id: str | None = None
+
+    def head(self) -> bytes:
+        """The file's first 4 KiB, which tell its kind."""
+        assert self.file is not None
+        self.file.seek(0)
+        return self.file.read(_HEAD)
+
+
+class SpoolingRequest(Request):
+    """A request whose form files become unlinked temporary files, never named ones."""
+
+    # More than the 64 KiB that the parser reads at a time: it keeps up to a boundary's
+    # length of the piece before, and this limit is on both together.
+    max_form_memory_size = 256 * 1024
+    max_form_parts = 20
+
+    def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
+        return tempfile.TemporaryFile()
+
+
+@contextlib.contextmanager
+def receive(request: Request, settings: Settings) -> Iterator[Incoming]:
+    """Read the body of a blur request; its file lives as long as the ``with`` block.
+
+    Raises:
+        UnsupportedMedia, BadRequest, EmptyUpload, TooLarge: what is wrong with it.
+    """
+    query = {name: value for name, value in request.args.items() if name not in NOT_OPTIONS}
+    kind = request.mimetype
+    if kind in (_FORM, _URLENCODED):
+        yield _from_form(request, settings, query)
+    elif kind == _JSON:
+        with tempfile.TemporaryFile() as file:
+            yield _from_json(request, settings, query, file)
+    else:
+        raise UnsupportedMedia(
+            f"send {_FORM} with a 'file', or {_JSON}; not {kind[:60] or 'a body without a type'!r}"
+        )
+
+
+def check_declared_length(request: Request, settings: Settings) -> None:
+    """Refuse a body by its declared length, before a byte of it is read.
+
+    Raises:
+        TooLarge: over the limit of its content type.
+    """
+    declared = request.content_length or 0
+    limit = settings.max_upload_bytes + _FRAME
+    if request.mimetype == _JSON:
+        limit = _json_limit(settings)
+    if declared > limit:
+        raise too_large(request, settings)
+
+
+def too_large(request: Request, settings: Settings) -> TooLarge:
+    """The refusal of a body that is over its limit, with what to do instead."""
+    if request.mimetype == _JSON:
+        return TooLarge(
+            f"a file in JSON may have {settings.max_image_bytes // MIB} MiB;"
+            " send larger ones as a form or through POST /v1/uploads"
+        )
+    return TooLarge(f"the largest upload is {settings.max_upload_bytes // MIB} MiB")
+
+
+def taking_turns(app: Any) -> Any:
+    """WSGI middleware: a fast upload does not keep the event loop to itself."""
+
+    def turns(environ: dict[str, Any], start_response: Any) -> Any:
+        environ["wsgi.input"] = _TurnTaking(environ["wsgi.input"])
+        return app(environ, start_response)
+
+    return turns
+
+
+class _TurnTaking:
+    """A request body that lets others run once in a while as it is read."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._since = 0
+        self.count = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._stream.read(size)
+        self.count += len(data)
+        self._since += len(data)
+        if self._since >= _YIELD:
+            self._since = 0
+            time.sleep(0)  # gevent's, in the gateway
+        return data
+
+
+def _from_form(request: Request, settings: Settings, query: dict[str, Any]) -> Incoming:
+    request.max_content_length = settings.max_upload_bytes + _FRAME
+    fields = request.form.to_dict()
+    upload_id = fields.pop("upload_id", query.pop("upload_id", None))
+    options = {**query, **{k: v for k, v in fields.items() if k not in NOT_OPTIONS}}
+    parts = request.files.getlist("file")
+    if len(parts) > 1:
+        raise BadRequest("send one 'file' a request")
+    if bool(parts) == bool(upload_id):
+        raise BadRequest("send either a 'file' part or an 'upload_id'")
+    if upload_id:
+        return Incoming(options, upload_id=str(upload_id))
+    file: BinaryIO = parts[0].stream  # type: ignore[assignment]
+    return Incoming(options, file, _checked_size(file, settings))
+
+
+def _from_json(
+    request: Request, settings: Settings, query: dict[str, Any], file: BinaryIO
+) -> Incoming:
+    from gateway.http.base64_body import take_apart
+
+    request.max_content_length = _json_limit(settings)
+    options = {**query, **take_apart(request.get_data(cache=False), file)}
+    upload_id = options.pop("upload_id", None)
+    for name in NOT_OPTIONS:
+        options.pop(name, None)
+    has_file = file.tell() > 0
+    if upload_id is None and not has_file:
+        raise EmptyUpload("send a base64 'file' that is not empty, or an 'upload_id'")
+    if upload_id is not None and (has_file or not isinstance(upload_id, str)):
+        raise BadRequest("send either a 'file' or an 'upload_id' (text)")
+    if upload_id:
+        return Incoming(options, upload_id=upload_id)
+    return Incoming(options, file, _checked_size(file, settings))
+
+
+def _checked_size(file: BinaryIO, settings: Settings) -> int:
+    size = file.seek(0, os.SEEK_END)
+    check_size(size, None, settings)
+    return size
+
+
+def check_size(size: int, kind: str | None, settings: Settings) -> None:
+    """Raises EmptyUpload or TooLarge; ``kind`` is image, video or None while unknown."""
+    if not size:
+        raise EmptyUpload("the file is empty")
+    limit = settings.max_image_bytes if kind == "image" else settings.max_upload_bytes
+    if size > limit:
+        raise TooLarge(f"the largest {kind or 'upload'} is {limit // MIB} MiB")
+
+
+def wait_seconds(request: Request, settings: Settings) -> float:
+    """``?wait=`` in seconds, at most the server's own limit.
+
+    Raises:
+        BadOption: not a number from 0 on.
+    """
+    text = request.args.get("wait", "0")
+    try:
+        wait = float(text)
+    except ValueError:
+        wait = -1.0
+    if not wait >= 0:
+        raise BadOption(f"wait must be a number of seconds from 0 on, not {text[:40]!r}")
+    return min(wait, settings.max_wait)
+
+
+def _json_limit(settings: Settings) -> int:
+    return settings.max_image_bytes * 4 // 3 + _FRAME

@@ -1,0 +1,90 @@
+"""Around every request: its id, its log line, its metrics, security headers, its unread body."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import socket
+import time
+import uuid
+from typing import Any
+
+from flask import Flask, Response, g, request
+
+from gateway import logs, metrics
+from gateway.http.intake import check_declared_length
+from gateway.settings import MIB, Settings
+
+log = logging.getLogger("gateway.requests")
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{4,80}")
+_QUIET = ("/healthz", "/readyz", "/metrics")
+LARGE_BODY = MIB  # bytes; a request with more to say gets a connection of its own
+_LINGER_SECONDS, _LINGER_BYTES = 2.0, 32 * MIB
+_STRICT = "default-src 'none'; frame-ancestors 'none'"
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Hook into an application; call it before any other ``before_request``."""
+
+    @app.before_request
+    def begin() -> None:
+        g.begun = time.perf_counter()
+        given = request.headers.get("X-Request-Id", "")
+        logs.request_id.set(given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex)
+        check_declared_length(request, settings)
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        headers = response.headers
+        headers["X-Request-Id"] = logs.request_id.get()
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "no-referrer"
+        headers.setdefault("Content-Security-Policy", _STRICT)
+        headers.setdefault("Cache-Control", "no-store")
+        _mind_unread_body(response)
+        seconds = time.perf_counter() - g.begun
+        route = request.url_rule.rule if request.url_rule else "unmatched"
+        metrics.request(route, request.method, response.status_code, seconds)
+        log.log(
+            logging.DEBUG if route in _QUIET and response.status_code < 400 else logging.INFO,
+            "request",
+            extra={
+                "method": request.method,
+                "route": route,
+                "status": response.status_code,
+                "ms": round(1000 * seconds, 1),
+            },
+        )
+        return response
+
+
+def _mind_unread_body(response: Response) -> None:
+    """Close a connection whose request body was refused unread, without losing the answer.
+
+    Closing at once would reset the connection, and a client that still sends would
+    see the reset instead of the answer; so for a moment the rest is read and dropped.
+    """
+    read = getattr(request.environ["wsgi.input"], "count", 0)
+    if "HTTP_TRANSFER_ENCODING" in request.environ:
+        if response.status_code < 400:
+            return
+    elif (request.content_length or 0) - read < LARGE_BODY:
+        return  # gunicorn itself reads such a rest and keeps the connection
+    connection = request.environ.get("gunicorn.socket")
+    if connection is not None:
+        response.call_on_close(lambda: _linger(connection))
+
+
+def _linger(connection: Any) -> None:
+    until, left = time.monotonic() + _LINGER_SECONDS, _LINGER_BYTES
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        while left > 0 and (remaining := until - time.monotonic()) > 0:
+            connection.settimeout(remaining)
+            data = connection.recv(256 * 1024)
+            if not data:
+                return
+            left -= len(data)
+        connection.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,215 @@
+"""The OpenAPI 3.1 document, written by hand; a test holds it against the routes."""
+
+from __future__ import annotations
+
+from gateway.errors import MasqueradeError, by_code
+from gateway.http import rendering  # noqa: F401 - its error class belongs into the list
+from gateway.http.openapi_objects import Schema, obj, options, schemas
+
+
+def document() -> Schema:
+    """The whole document as plain values."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Masquerade",
+            "version": "1",
+            "summary": "Blur the faces in photos and videos.",
+            "description": (
+                "Photos are answered at once; videos become jobs. Every error is"
+                " application/problem+json with a stable code and a request id."
+            ),
+        },
+        "paths": {
+            "/v1/blur": {"post": _blur()},
+            "/v1/uploads": {"post": _uploads()},
+            "/v1/jobs/{job_id}": {"get": _look(), "delete": _remove()},
+            "/v1/jobs/{job_id}/events": {"get": _follow()},
+            "/healthz": {"get": _plain("The process answers.", "Liveness", _HEALTH)},
+            "/readyz": {"get": _ready()},
+            "/metrics": {"get": _plain("Prometheus' text format.", "Metrics", None, "text/plain")},
+            "/openapi.json": {"get": _plain("OpenAPI 3.1.", "This document", {"type": "object"})},
+            "/docs": {"get": _plain("HTML.", "This document, to read", None, "text/html")},
+            "/": {"get": _plain("HTML.", "The web page", None, "text/html")},
+            "/page/{name}": {
+                "get": {
+                    **_plain("A file.", "Files of the web page", None, "*/*"),
+                    "parameters": [_path("name")],
+                }
+            },
+        },
+        "components": {"schemas": schemas(), "responses": {"Problem": _problem()}},
+    }
+
+
+_HEALTH = {"type": "object", "properties": {"status": {"const": "ok"}}}
+
+
+def _blur() -> Schema:
+    form = obj({"file": {"type": "string", "contentMediaType": "*/*"}, **options()})
+    by_id = {"upload_id": {"type": "string", "description": "from POST /v1/uploads"}}
+    base64 = {
+        "type": "string",
+        "contentEncoding": "base64",
+        "description": "a data: URL's prefix is tolerated",
+    }
+    return {
+        "operationId": "blur",
+        "summary": "Blur the faces in a photo or a video",
+        "description": (
+            "Send a file as a form, as base64 in JSON, or the id of an upload."
+            " Options may stand in the body or in the query; the body wins."
+        ),
+        "parameters": [
+            {
+                "name": "wait",
+                "in": "query",
+                "description": "seconds to hold the answer of a video until it is done",
+                "schema": {"type": "number", "minimum": 0, "default": 0},
+            },
+            *({"name": k, "in": "query", "schema": v} for k, v in options().items()),
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": {"anyOf": [form, obj({**by_id, **options()})]}},
+                "application/x-www-form-urlencoded": {
+                    "schema": obj({**by_id, **options()}, ["upload_id"])
+                },
+                "application/json": {
+                    "schema": {
+                        "anyOf": [
+                            obj({"file": base64, **options()}, ["file"]),
+                            obj({**by_id, **options()}, ["upload_id"]),
+                        ]
+                    }
+                },
+            },
+        },
+        "responses": {
+            "200": _json(
+                "A photo, or a video that was done within ?wait=.",
+                {"anyOf": [_ref("Photo"), _ref("Job")]},
+            ),
+            "202": {
+                **_json("A video was queued.", _ref("Job")),
+                "headers": {"Location": {"schema": {"type": "string"}}},
+            },
+            "default": _ref("Problem", "responses"),
+        },
+    }
+
+
+def _uploads() -> Schema:
+    asked = {
+        "size": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "bytes; then part of the signature",
+        },
+        "content_type": {"type": "string", "description": "then to be sent with the PUT"},
+    }
+    return {
+        "operationId": "createUpload",
+        "summary": "A place in the bucket for a large file",
+        "description": "PUT the file to the URL, with these headers, then POST /v1/blur its id.",
+        "requestBody": {"content": {"application/json": {"schema": obj(asked)}}},
+        "responses": {
+            "201": _json("A presigned PUT.", _ref("Upload")),
+            "default": _ref("Problem", "responses"),
+        },
+    }
+
+
+def _look() -> Schema:
+    return {
+        "operationId": "getJob",
+        "summary": "How a job is doing",
+        "parameters": [_path("job_id")],
+        "responses": {
+            "200": _json("The job, its URLs signed now.", _ref("Job")),
+            "default": _ref("Problem", "responses"),
+        },
+    }
+
+
+def _follow() -> Schema:
+    return {
+        "operationId": "followJob",
+        "summary": "A job's progress as server-sent events",
+        "description": (
+            "Events progress, done, failed and cancelled, each with the job as data: one at"
+            " once, one on every change, and a last one. A comment every 15 s keeps it open."
+        ),
+        "parameters": [_path("job_id")],
+        "responses": {
+            "200": {
+                "description": "The stream.",
+                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            },
+            "default": _ref("Problem", "responses"),
+        },
+    }
+
+
+def _remove() -> Schema:
+    return {
+        "operationId": "deleteJob",
+        "summary": "Cancel a live job, forget a finished one",
+        "description": (
+            "Cancelling deletes the original. Deleting a job that has ended deletes its"
+            " results too, and the job is not known any more."
+        ),
+        "parameters": [_path("job_id")],
+        "responses": {
+            "200": _json("The job as it now is, or was.", _ref("Job")),
+            "default": _ref("Problem", "responses"),
+        },
+    }
+
+
+def _ready() -> Schema:
+    return {
+        "operationId": "readiness",
+        "summary": "Readiness",
+        "responses": {
+            "200": _json("Everything answers.", _ref("Readiness")),
+            "503": _json("Something does not.", _ref("Readiness")),
+        },
+    }
+
+
+def _problem() -> Schema:
+    rows = sorted(by_code().values(), key=lambda error: (error.status, error.code))
+    known = "; ".join(f"{error.status} {error.code}" for error in rows)
+    return {
+        "description": f"An error. Codes: {known}.",
+        "headers": {
+            "Retry-After": {
+                "schema": {"type": "integer"},
+                "description": f"seconds; with {_statuses_to_retry(rows)}",
+            }
+        },
+        "content": {"application/problem+json": {"schema": _ref("Problem")}},
+    }
+
+
+def _statuses_to_retry(rows: list[type[MasqueradeError]]) -> str:
+    return " and ".join(sorted({str(error.status) for error in rows if error.retry_after}))
+
+
+def _plain(what: str, summary: str, schema: Schema | None, media: str = "") -> Schema:
+    content = {media or "application/json": {"schema": schema or {"type": "string"}}}
+    return {"summary": summary, "responses": {"200": {"description": what, "content": content}}}
+
+
+def _json(what: str, schema: Schema) -> Schema:
+    return {"description": what, "content": {"application/json": {"schema": schema}}}
+
+
+def _path(name: str) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _ref(name: str, kind: str = "schemas") -> Schema:
+    return {"$ref": f"#/components/{kind}/{name}"}

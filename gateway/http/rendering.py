@@ -1,0 +1,169 @@
+"""The gateway's side of the renderer: photos and probes done in other processes.
+
+Whatever happens to such a process, only the request that it worked on notices:
+a death is ``RendererFailed``, a deadline ``DeadlineExceeded``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO, Any, BinaryIO
+
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    ReadTimeoutError,
+)
+
+from gateway.errors import DeadlineExceeded, MasqueradeError, RendererFailed, revive
+from gateway.logs import request_id
+from gateway.pipelines.options import BlurOptions
+from gateway.settings import MIB, Settings
+
+META_LENGTH = "X-Meta-Length"
+OPTIONS = "X-Options"
+DEADLINE = "X-Deadline"
+REQUEST_ID = "X-Request-Id"
+_LONGEST_META = 64 * MIB  # bytes of JSON beside a picture
+
+
+class RendererUnavailable(MasqueradeError):
+    """No renderer process accepts connections."""
+
+    status, code, title = 503, "renderer-unavailable", "Renderer unavailable"
+    retry_after = 2
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A blurred picture. ``body`` is an unlinked temporary file, closed by its user.
+
+    ``meta``: content_type, extension, width, height, frames, faces, timings, report.
+    """
+
+    body: IO[bytes]
+    meta: dict[str, Any]
+
+
+class Renderer:
+    """Calls the renderer over HTTP on loopback."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.renderer_url.rstrip("/")
+        self._patience = float(settings.image_deadline)
+        # gunicorn's sync workers answer one request a connection: nothing to keep alive
+        self._http = urllib3.PoolManager(maxsize=1, headers={"Connection": "close"})
+
+    def image(self, file: BinaryIO, size: int, options: BlurOptions) -> Rendered:
+        """Blur a picture file of ``size`` bytes, read from its start.
+
+        Raises:
+            MasqueradeError: whatever the renderer found wrong with it, or with itself.
+        """
+        file.seek(0)
+        headers = {
+            "Content-Length": str(size),
+            "Content-Type": "application/octet-stream",
+            OPTIONS: json.dumps(options.as_dict()),
+        }
+        answer = self._call("/image", file, headers)
+        body = tempfile.TemporaryFile()  # noqa: SIM115 - its user closes it
+        try:
+            length = int(answer.headers[META_LENGTH])
+            if length > _LONGEST_META:
+                raise RendererFailed("this picture's report is too long")
+            meta = json.loads(self._read(answer, length))
+            while chunk := self._read(answer, MIB):
+                body.write(chunk)
+            return Rendered(body, meta)
+        except BaseException:
+            body.close()
+            raise
+        finally:
+            answer.close()
+
+    def probe(self, file: IO[bytes]) -> dict[str, Any]:
+        """Check a video in an open file; answers width, height, frames (estimate), seconds."""
+        file.flush()
+        path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        asked = json.dumps({"path": path}).encode()
+        answer = self._call("/probe", asked, {"Content-Type": "application/json"})
+        try:
+            return dict(json.loads(self._read(answer, MIB)))
+        finally:
+            answer.close()
+
+    def ready(self) -> str | None:
+        """None when a renderer process answers, else why not."""
+        try:
+            answer = self._http.request(
+                "GET", self._url + "/healthz", timeout=1.5, retries=False, redirect=False
+            )
+        except ReadTimeoutError:
+            return None  # all are busy: they queue, which is what admission is for
+        except HTTPError as error:
+            return f"the renderer does not answer ({type(error).__name__})"
+        return None if answer.status == 200 else f"the renderer answers {answer.status}"
+
+    def _call(
+        self, path: str, body: BinaryIO | bytes, headers: Mapping[str, str]
+    ) -> urllib3.BaseHTTPResponse:
+        begun = time.monotonic()
+        try:
+            answer = self._http.request(
+                "POST",
+                self._url + path,
+                body=body,
+                headers={
+                    **headers,
+                    "Connection": "close",
+                    DEADLINE: str(time.time() + self._patience),
+                    REQUEST_ID: request_id.get(),
+                },
+                timeout=urllib3.Timeout(connect=2.0, read=self._patience),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+        except (NewConnectionError, ConnectTimeoutError) as error:
+            raise RendererUnavailable("the renderer is restarting; try again soon") from error
+        except ReadTimeoutError as error:
+            raise self._too_late() from error
+        except HTTPError as error:
+            raise self._died(begun) from error
+        if answer.status == 200:
+            return answer
+        try:
+            told = json.loads(self._read(answer, MIB))
+            reported = revive(told["code"], told["message"], told.get("retry_after"))
+        except (ValueError, KeyError, TypeError):  # gunicorn's own page about its process
+            raise self._died(begun) from None
+        finally:
+            answer.close()
+        raise reported
+
+    def _read(self, answer: urllib3.BaseHTTPResponse, count: int) -> bytes:
+        try:
+            return answer.read(count)
+        except ReadTimeoutError as error:
+            raise self._too_late() from error
+        except HTTPError as error:
+            raise self._died(time.monotonic()) from error
+
+    def _died(self, begun: float) -> MasqueradeError:
+        # gunicorn kills a process at its deadline, which looks like a crash from here
+        if time.monotonic() - begun > self._patience - 1.5:
+            return self._too_late()
+        return RendererFailed("the process that read this file died; the file may be damaged")
+
+    def _too_late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"the file took longer than the {self._patience:.0f} s that one may take"
+        )

@@ -1,0 +1,88 @@
+"""What a crash, a lost message or an abandoned upload leaves behind is removed here.
+
+Run by workers between jobs. Every step is idempotent, so it does no harm when two
+workers run it at once; a key in Redis keeps that rare.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+
+from rq.job import JobStatus
+
+from gateway.errors import MasqueradeError
+from gateway.jobs import tasks
+from gateway.jobs.queue import JobQueue
+from gateway.jobs.store import redis_errors
+from gateway.settings import Settings
+from gateway.storage import RESULTS, UPLOADS, Storage
+
+log = logging.getLogger(__name__)
+
+_OFTEN, _SELDOM = 30, 3600  # seconds between two sweeps of a kind, over all workers
+_MARGIN = timedelta(minutes=15)  # for a request that is just taking an upload in
+_SETTLING = 60  # seconds in which a new record's message may still be on its way
+_ENDED = (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED, JobStatus.FINISHED)
+
+
+def sweep(queue: JobQueue, storage: Storage, settings: Settings) -> None:
+    """Do what is due; a store or queue that is away is left for the next time."""
+    try:
+        if _due(queue, "often", _OFTEN):
+            lost_jobs(queue, storage)
+            old_uploads(queue, storage, timedelta(seconds=settings.url_ttl) + _MARGIN)
+        if _due(queue, "seldom", _SELDOM):
+            life = max(settings.result_ttl, settings.job_ttl) if settings.result_ttl else 0
+            old_results(storage, timedelta(seconds=life))
+    except MasqueradeError as error:
+        log.warning("sweep put off: %s", error)
+
+
+def lost_jobs(queue: JobQueue, storage: Storage) -> None:
+    """Settle records that say "live" while RQ has given their message up."""
+    for job_id in queue.store.live_ids():
+        job = queue.store.get(job_id)
+        if job is None:
+            queue.store.drop_live(job_id)
+            continue
+        with redis_errors():
+            message = queue.message(job_id)
+            given_up = message is None or message.get_status() in _ENDED
+        # A worker writes the record just before RQ's state: look twice before judging.
+        job = queue.store.get(job_id)
+        settled = job is not None and time.time() - job.created_at > _SETTLING
+        if given_up and settled and job is not None and job.live:
+            log.warning("a job whose message was lost is failed")
+            queue.store.fail(
+                job, "renderer-failed", "the process that rendered this video died; try again"
+            )
+            tasks.clean(queue.store, storage, job, job.places)
+
+
+def old_uploads(queue: JobQueue, storage: Storage, age: timedelta) -> int:
+    """Delete originals older than ``age`` that no live job needs; returns how many."""
+    before = datetime.now(UTC) - age
+    stale = [item.key for item in storage.list(UPLOADS) if item.modified < before]
+    # Read after the listing, so that a job begun meanwhile is seen.
+    needed = queue.store.originals() if stale else {}
+    gone = [key for key in stale if key not in needed]
+    storage.delete(gone)
+    return len(gone)
+
+
+def old_results(storage: Storage, age: timedelta) -> int:
+    """Delete results older than ``age`` (0 keeps them all) and uploads broken off for a day."""
+    storage.abort_unfinished(datetime.now(UTC) - timedelta(days=1))
+    if not age:
+        return 0
+    before = datetime.now(UTC) - age
+    gone = [item.key for item in storage.list(RESULTS) if item.modified < before]
+    storage.delete(gone)
+    return len(gone)
+
+
+def _due(queue: JobQueue, name: str, seconds: int) -> bool:
+    with redis_errors():
+        return bool(queue.redis.set(f"masquerade:swept:{name}", 1, nx=True, ex=seconds))

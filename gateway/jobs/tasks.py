@@ -1,0 +1,234 @@
+"""What a work-horse does with one video: fetch → blur → store → forget the original.
+
+A work-horse is a process forked for one job, so a decoder that crashes, hangs or
+eats memory takes only its own job down. Whatever way an attempt ends, its scratch
+files vanish with it (they are unlinked from the start) and the original is deleted
+once no further attempt needs it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import io
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from typing import IO, Any
+
+from redis import Redis
+from rq import get_current_job
+from rq.job import Job as Message
+from rq.timeouts import JobTimeoutException
+
+from gateway.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    DiskFull,
+    MasqueradeError,
+    QueueUnavailable,
+    RendererFailed,
+    StorageUnavailable,
+    TooLarge,
+)
+from gateway.jobs.progress import Progress
+from gateway.jobs.queue import JobQueue
+from gateway.jobs.store import Job, JobStore
+from gateway.logs import request_id
+from gateway.pipelines.options import BlurOptions
+from gateway.settings import Settings
+from gateway.storage import RESULTS, Storage, new_token
+
+log = logging.getLogger(__name__)
+
+BACKOFF = (2, 10)  # seconds before the second and every later attempt
+_FINISH_TRIES = 20
+_MODEL_PATIENCE = 30.0  # seconds to wait for a model that is away, before the attempt fails
+_RESULT_FIELDS = (
+    *("width", "height", "frames", "seconds", "tracks"),
+    *("faces_detected", "faces_filled", "timings"),
+)
+
+
+class TryAgain(Exception):
+    """Raised out of the task so that RQ queues the job again; the record says "queued"."""
+
+
+def blur_video_job(job_id: str) -> None:
+    """The task that RQ calls in the work-horse; the message is the job's id."""
+    _die_with_parent()
+    request_id.set(f"job-{job_id[:6]}")
+    settings = Settings.from_env()
+    message = get_current_job()
+    retries_left = (message.retries_left or 0) if message else 0
+    attempt(job_id, settings, JobQueue(settings).store, Storage(settings), retries_left)
+
+
+def attempt(
+    job_id: str, settings: Settings, store: JobStore, storage: Storage, retries_left: int
+) -> None:
+    """One attempt at a job, to its end.
+
+    Raises:
+        TryAgain: it failed for a passing reason and attempts are left.
+    """
+    job = store.get(job_id)
+    if job is None:
+        return
+    if job.attempts:
+        time.sleep(BACKOFF[min(job.attempts, len(BACKOFF)) - 1])
+    token = new_token()
+    places = f"{RESULTS}{token}/blurred.mp4", f"{RESULTS}{token}/report.json"
+    unwanted: tuple[str, ...] = places
+    running = store.begin(job, places)
+    if running is None:
+        clean(store, storage, job, ())
+        return
+    try:
+        result = _blur(running, places, settings, store, storage)
+        if not _surely(lambda: store.finish(running, result)):
+            raise Cancelled("the job was cancelled")
+        unwanted = ()
+    except Cancelled:
+        log.info("attempt abandoned: the job was cancelled or taken over")
+    except Exception as error:
+        public = _public(error)
+        log.warning("attempt failed: %s: %s", public.code, public, exc_info=_unless_public(error))
+        if public.status in (429, 503) and retries_left and store.requeue(running):
+            raise TryAgain(public.code) from error
+        _surely(lambda: store.fail(running, public.code, str(public)))
+    finally:
+        clean(store, storage, running, unwanted)
+
+
+def _blur(
+    job: Job, places: tuple[str, str], settings: Settings, store: JobStore, storage: Storage
+) -> dict[str, Any]:
+    from gateway.media.video import VideoLimits
+    from gateway.models import FaceDetector
+    from gateway.pipelines.blur_video import blur_video
+
+    progress = Progress(store, job)
+    progress("fetch", 0, 0)
+    begun = time.perf_counter()
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out:
+        size = storage.size(job.original)
+        storage.fetch(job.original, source, lambda done: progress("fetch", done, size))
+        fetched = time.perf_counter()
+        report = blur_video(
+            fd_path(source),
+            fd_path(out),
+            BlurOptions(**job.options),
+            FaceDetector.from_settings(settings, patience=_MODEL_PATIENCE),
+            VideoLimits(pixels=settings.max_video_pixels, seconds=settings.max_video_seconds),
+            progress=progress,
+            interval=settings.detect_interval,
+        )
+        blurred = time.perf_counter()
+        progress("store", 0, 1)
+        storage.put(places[0], out, "video/mp4", "blurred.mp4")
+        text = json.dumps({"id": job.id, "kind": "video", **report}, separators=(",", ":"))
+        storage.put(places[1], io.BytesIO(text.encode()), "application/json", "report.json")
+    result = {name: report[name] for name in _RESULT_FIELDS}
+    result["timings"] = {
+        "fetch_ms": round(1000 * (fetched - begun), 1),
+        **report["timings"],
+        "store_ms": round(1000 * (time.perf_counter() - blurred), 1),
+        "total_ms": round(1000 * (time.perf_counter() - begun), 1),
+    }
+    return {**result, "content_type": "video/mp4", "key": places[0], "report_key": places[1]}
+
+
+def settle(queue: JobQueue, storage: Storage, job_id: str, retries_left: int, late: bool) -> None:
+    """After a work-horse or its worker died: the job waits again, or has failed.
+
+    Called in a living worker's process. ``late``: it was killed for its deadline.
+    """
+    job = queue.store.get(job_id)
+    if job is None or job.status != "running":
+        return
+    if retries_left and not late:
+        queue.store.requeue(job)
+        clean(queue.store, storage, job, job.places)
+        return
+    error: MasqueradeError = RendererFailed(
+        f"the process that rendered this video died, {job.attempts} times; the file may be damaged"
+        if job.attempts > 1
+        else "the process that rendered this video died; the file may be damaged"
+    )
+    if late:
+        error = DeadlineExceeded("the video took longer than the service allows")
+    queue.store.fail(job, error.code, str(error))
+    clean(queue.store, storage, job, job.places)
+
+
+def clean_after_stop(message: Message, redis: Redis) -> None:
+    """RQ calls this in the worker once the work-horse of a cancelled job is dead.
+
+    Only now is it certain that nothing writes to the result's places any more.
+    """
+    settings = Settings.from_env()
+    store = JobQueue(settings, redis).store
+    job = store.get(message.id)
+    if job is not None:
+        clean(store, Storage(settings), job, job.places)
+
+
+def clean(store: JobStore, storage: Storage, job: Job, places: Iterable[str]) -> None:
+    """Delete half-made results, and the original unless the job still lives."""
+    try:
+        storage.delete(places)
+        now = store.get(job.id)
+        if now is None or not now.live:
+            storage.delete([job.original])
+    except (StorageUnavailable, QueueUnavailable):
+        log.warning("objects of a finished job could not be deleted yet; the sweep will")
+
+
+def fd_path(file: IO[bytes]) -> str:
+    """A path by which this process and others of its container can open an unlinked file."""
+    file.flush()
+    return f"/proc/{os.getpid()}/fd/{file.fileno()}"
+
+
+def _public(error: BaseException) -> MasqueradeError:
+    if isinstance(error, MasqueradeError):
+        return error
+    if isinstance(error, JobTimeoutException):
+        return DeadlineExceeded("the video took longer than the service allows")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull("the server has no scratch space left; try again later")
+    if isinstance(error, MemoryError):
+        return TooLarge("the video needs more memory than the service has")
+    return MasqueradeError("the video could not be processed; the server's log says why")
+
+
+def _unless_public(error: BaseException) -> BaseException | None:
+    return None if isinstance(error, MasqueradeError) else error
+
+
+def _surely(write: Callable[[], bool]) -> bool:
+    """Write a final state even when Redis is away for a minute."""
+    for left in reversed(range(_FINISH_TRIES)):
+        try:
+            return write()
+        except QueueUnavailable:
+            if not left:
+                raise
+            time.sleep(3)
+    raise AssertionError("unreachable")
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this work-horse when its worker dies, so that the job's next
+    attempt does not run beside it. Linux only; elsewhere the record's attempt count
+    still keeps the older attempt from writing.
+    """
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

@@ -1,0 +1,104 @@
+"""What Prometheus can ask: requests, latencies, stage times, faces, jobs, the queue.
+
+Counts of the gateway's processes are added up by prometheus_client's multiprocess
+mode; those of jobs come out of Redis when asked, whichever worker did them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from gateway.errors import QueueUnavailable
+from gateway.jobs.queue import JobQueue
+from gateway.jobs.store import LIVE, STATUSES
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+REQUESTS = Counter("masquerade_requests_total", "Requests", ["route", "method", "status"])
+LATENCY = Histogram(
+    "masquerade_request_seconds", "Time to the answer's headers", ["route"], buckets=_SECONDS
+)
+STAGES = Histogram(
+    "masquerade_photo_stage_seconds", "Time of a photo's stages", ["stage"], buckets=_SECONDS
+)
+FACES = Counter("masquerade_photo_faces_total", "Faces blurred in photos")
+IN_FLIGHT = Gauge(
+    "masquerade_photos_in_flight", "Photos rendered or waiting", multiprocess_mode="livesum"
+)
+
+
+def request(route: str, method: str, status: int, seconds: float) -> None:
+    """Count one answered request under its route's pattern."""
+    REQUESTS.labels(route, method, str(status)).inc()
+    LATENCY.labels(route).observe(seconds)
+
+
+def photo(faces: int, timings: Mapping[str, float]) -> None:
+    """Count one blurred photo; ``timings`` in ms under names ending in ``_ms``."""
+    FACES.inc(faces)
+    for name, value in timings.items():
+        STAGES.labels(name.removesuffix("_ms")).observe(value / 1000)
+
+
+def photo_in_flight() -> AbstractContextManager[None]:
+    """Counts as one photo in flight while entered."""
+    return IN_FLIGHT.track_inprogress()
+
+
+def render(queue: JobQueue) -> bytes:
+    """Everything in Prometheus' text format."""
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+    jobs = CollectorRegistry()
+    jobs.register(_Jobs(queue))
+    return bytes(generate_latest(registry) + generate_latest(jobs))
+
+
+class _Jobs(Collector):
+    """Jobs and their queue as Redis has them; just ``up 0`` when it does not answer."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            counts = self._queue.store.counts()
+            live, depth = len(self._queue.store.live_ids()), self._queue.depth()
+        except QueueUnavailable:
+            yield GaugeMetricFamily("masquerade_queue_up", "Whether Redis answers", 0)
+            return
+        yield GaugeMetricFamily("masquerade_queue_up", "Whether Redis answers", 1)
+        yield GaugeMetricFamily("masquerade_queue_depth", "Jobs that wait for a worker", depth)
+        yield GaugeMetricFamily("masquerade_jobs_live", "Jobs queued or running", live)
+        ended = CounterMetricFamily("masquerade_jobs", "Jobs by outcome", labels=["status"])
+        for status in ("submitted", *STATUSES):
+            if status not in LIVE:
+                ended.add_metric([status], counts.get(status, 0))
+        yield ended
+        for name, meaning in (
+            ("frames", "Video frames processed"),
+            ("faces", "Faces detected in videos"),
+        ):
+            yield CounterMetricFamily(
+                f"masquerade_video_{name}", meaning, value=counts.get(name, 0)
+            )

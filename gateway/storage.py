@@ -1,0 +1,256 @@
+"""The object store: uploads, results, presigned URLs. The only module that knows boto3.
+
+Keys are ``uploads/<token>`` and ``results/<token>/<plain name>``; a token has 192
+random bits and no key carries a user's file name. Nothing is ever public: clients
+get presigned URLs that promise no more life than the credentials behind them have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+import boto3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+from gateway.errors import NotFound, StorageUnavailable
+from gateway.settings import MIB, Settings
+
+UPLOADS = "uploads/"
+RESULTS = "results/"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
+_LONGEST_LIFE = 7 * 86400  # seconds, the most that SigV4 allows
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+
+
+@dataclass(frozen=True)
+class Link:
+    """A presigned URL and the moment (UTC) from which it is refused."""
+
+    url: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the store says about an object. ``modified`` is in UTC."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+def new_token() -> str:
+    """An unguessable name: 24 random bytes as 32 URL-safe characters."""
+    return secrets.token_urlsafe(24)
+
+
+def upload_key(upload_id: str) -> str:
+    """The key behind an upload id.
+
+    Raises:
+        NotFound: not an id that we ever gave out, so no look-up is tried.
+    """
+    if not _TOKEN.fullmatch(upload_id):
+        raise NotFound("no such upload; ask POST /v1/uploads for one")
+    return UPLOADS + upload_id
+
+
+class Storage:
+    """One bucket. Every method raises ``StorageUnavailable`` when the store fails."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._bucket = settings.s3_bucket
+        self._session = boto3.Session(region_name=settings.s3_region)
+        self._client = self._connect(settings.s3_endpoint)
+        public = settings.s3_public_endpoint
+        self._signer = self._connect(public) if public else self._client
+        self._transfer = TransferConfig(
+            multipart_threshold=16 * MIB, multipart_chunksize=8 * MIB, max_concurrency=4
+        )
+
+    def _connect(self, endpoint: str) -> Any:
+        config = Config(
+            signature_version="s3v4",
+            connect_timeout=3,
+            read_timeout=20,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=32,
+            # AWS wants the bucket in the host name; other servers rarely resolve that
+            s3={"addressing_style": "path" if endpoint else "virtual"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        return self._session.client("s3", endpoint_url=endpoint or None, config=config)
+
+    # objects
+
+    def put(self, key: str, body: BinaryIO, content_type: str, filename: str = "") -> None:
+        """Store a seekable binary file from its start; ``filename`` is the one offered to users."""
+        body.seek(0)
+        extra = {"ContentType": content_type, "CacheControl": "private, no-store"}
+        if filename:
+            extra["ContentDisposition"] = f'inline; filename="{filename}"'
+        with _store_errors():
+            # The transfer closes what it is given; the caller may want the file again.
+            self._client.upload_fileobj(
+                _KeepOpen(body), self._bucket, key, ExtraArgs=extra, Config=self._transfer
+            )
+
+    def size(self, key: str) -> int:
+        """Bytes of an object; NotFound when there is none."""
+        with _store_errors():
+            return int(self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"])
+
+    def head(self, key: str, count: int) -> bytes:
+        """The first ``count`` bytes, which it must have; NotFound when there is none."""
+        with _store_errors():
+            answer = self._client.get_object(
+                Bucket=self._bucket, Key=key, Range=f"bytes=0-{count - 1}"
+            )
+            return bytes(answer["Body"].read(count))
+
+    def fetch(self, key: str, out: BinaryIO, progress: Callable[[int], None] | None = None) -> None:
+        """Copy an object into a file; ``progress`` is called with bytes done so far."""
+        done = 0
+        with _store_errors():
+            body = self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
+            for chunk in body.iter_chunks(MIB):
+                out.write(chunk)
+                done += len(chunk)
+                if progress:
+                    progress(done)
+        out.flush()
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; those already gone are no error."""
+        with _store_errors():
+            for key in keys:
+                self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """All objects under a prefix."""
+        with _store_errors():
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
+                for item in page.get("Contents", ()):
+                    yield Stored(item["Key"], int(item["Size"]), item["LastModified"])
+
+    def abort_unfinished(self, before: datetime) -> int:
+        """Drop multipart uploads begun before a moment (UTC); a killed process leaves them."""
+        dropped = 0
+        with _store_errors():
+            listing = self._client.list_multipart_uploads(Bucket=self._bucket)
+            for item in listing.get("Uploads", ()):
+                if item["Initiated"] < before:
+                    self._client.abort_multipart_upload(
+                        Bucket=self._bucket, Key=item["Key"], UploadId=item["UploadId"]
+                    )
+                    dropped += 1
+        return dropped
+
+    # presigned URLs
+
+    def link(self, key: str) -> Link:
+        """A presigned GET."""
+        return self._presign("get_object", {"Key": key})
+
+    def put_link(self, key: str, size: int | None, content_type: str | None) -> Link:
+        """A presigned PUT; a given size (bytes) and content type are part of the signature."""
+        given: dict[str, Any] = {"Key": key}
+        if size is not None:
+            given["ContentLength"] = size
+        if content_type:
+            given["ContentType"] = content_type
+        return self._presign("put_object", given)
+
+    def _presign(self, call: str, params: dict[str, Any]) -> Link:
+        with _store_errors():
+            now = datetime.now(UTC).replace(microsecond=0)
+            life = self._life(now)
+            url = self._signer.generate_presigned_url(
+                call, Params={"Bucket": self._bucket, **params}, ExpiresIn=life
+            )
+        return Link(url, now + timedelta(seconds=life))
+
+    def _life(self, now: datetime) -> int:
+        """Seconds a URL signed now can really live.
+
+        A URL signed with temporary credentials dies with them, whatever it says.
+        """
+        life = min(self._settings.url_ttl, _LONGEST_LIFE)
+        credentials = self._session.get_credentials()
+        if credentials is None:
+            raise StorageUnavailable("the object store's credentials are missing on the server")
+        credentials.get_frozen_credentials()  # refreshes those that are about to end
+        end = getattr(credentials, "_expiry_time", None)
+        if end is not None:
+            life = min(life, int((end - now).total_seconds()))
+        if life < 1:
+            raise StorageUnavailable("the object store's credentials have expired on the server")
+        return life
+
+    # the bucket
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host that presigned URLs point at (for the page's security policy)."""
+        endpoint = self._signer.meta.endpoint_url
+        if not (self._settings.s3_public_endpoint or self._settings.s3_endpoint):
+            endpoint = endpoint.replace("://", f"://{self._bucket}.", 1)
+        parts = urlsplit(endpoint)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def ready(self) -> str | None:
+        """None when the bucket answers, else why not.
+
+        A missing bucket is made where the endpoint is our own (a local pod); on AWS
+        that is the operator's business. It is never given a public policy.
+        """
+        try:
+            self._client.head_bucket(Bucket=self._bucket)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code not in _MISSING or not self._settings.s3_endpoint:
+                return f"the bucket answers {code}"
+            with contextlib.suppress(ClientError):  # another process was faster
+                self._client.create_bucket(Bucket=self._bucket)
+            return None
+        except (BotoCoreError, HTTPClientError) as error:
+            return f"the object store does not answer ({type(error).__name__})"
+        return None
+
+
+class _KeepOpen:
+    """A file whose ``close`` does nothing."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def close(self) -> None:
+        """Leave the file to its owner."""
+
+
+@contextlib.contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _MISSING:
+            raise NotFound("no such upload, or it was already used or has expired") from error
+        raise StorageUnavailable("the object store refused; try again later") from error
+    except (BotoCoreError, Boto3Error, HTTPClientError) as error:
+        raise StorageUnavailable("the object store does not answer; try again later") from error

@@ -1,0 +1,432 @@
+"""``/v1/blur`` and ``/v1/uploads`` by Flask's client: real S3 and Redis, a played renderer."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import errno
+import io
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from gateway.errors import BadMedia, DeadlineExceeded, ModelUnavailable, RendererFailed
+from gateway.http import intake
+from gateway.storage import UPLOADS, Storage, new_token
+from tests.servers import free_port, keys
+from tests.unit.http_fakes import FACE, JPEG, MP4, app_of, services_of
+
+
+@pytest.fixture
+def services(settings):
+    return services_of(
+        dataclasses.replace(
+            settings, max_upload_bytes=3 * 1024**2, max_image_bytes=1024**2, max_photos_in_flight=2
+        )
+    )
+
+
+@pytest.fixture
+def client(services):
+    return app_of(services).test_client()
+
+
+def form(data=JPEG, name="holiday.jpg", **fields):
+    return {"file": (io.BytesIO(data), name), **fields}
+
+
+def fetched(url):
+    return urllib3.request("GET", url, retries=False)
+
+
+def refused(answer, status, code):
+    assert (answer.status_code, answer.json["code"]) == (status, code), answer.json
+    assert answer.content_type == "application/problem+json"
+    assert answer.json["request_id"] == answer.headers["X-Request-Id"]
+    return answer.json["detail"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open(request):
+    """Whatever a test sends, no spooled file outlives its request."""
+    before = deleted_files()
+    yield
+    assert deleted_files() <= before
+
+
+def deleted_files():
+    links = []
+    for fd in Path("/proc/self/fd").iterdir():
+        try:
+            links.append(str(fd.readlink()))
+        except OSError:
+            continue
+    return {link for link in links if link.startswith("/tmp") and link.endswith("(deleted)")}
+
+
+# photos
+
+
+def test_a_photo_as_a_form(client, services):
+    answer = client.post("/v1/blur", data=form(style="solid", scale="2"))
+    view = answer.json
+    assert answer.status_code == 200, view
+    assert list(view) == [
+        *("id", "kind", "url", "report_url", "expires_at", "content_type"),
+        *("width", "height", "frames", "faces", "timings"),
+    ]
+    assert (view["kind"], view["width"], view["height"], view["frames"]) == ("image", 8, 6, 1)
+    assert view["faces"] == [FACE]
+    assert set(view["timings"]) == {"decode_ms", "detect_ms", "store_ms", "total_ms"}
+    assert view["expires_at"].endswith("Z")
+    stored = fetched(view["url"])
+    assert stored.data == b"blurred " + JPEG
+    assert stored.headers["Content-Type"] == "image/jpeg"
+    report = fetched(view["report_url"]).json()
+    assert report["options"]["style"] == "solid" and report["options"]["scale"] == 2.0
+    assert report["id"] == view["id"]
+    assert not [key for key in keys(services.storage) if "holiday" in key]
+
+
+def test_a_photo_as_base64(client):
+    text = base64.b64encode(JPEG).decode()
+    for file in (text, "data:image/jpeg;base64," + text):
+        answer = client.post("/v1/blur", json={"file": file, "shape": "box"})
+        assert answer.status_code == 200
+        assert fetched(answer.json["url"]).data == b"blurred " + JPEG
+
+
+def test_options_in_the_query_and_the_body_wins(client, services):
+    client.post("/v1/blur?style=solid&shape=box&wait=3", data=form(shape="ellipse"))
+    options = services.renderer.calls[-1][2]
+    assert (options.style, options.shape) == ("solid", "ellipse")
+
+
+def test_the_threshold_of_the_settings_is_the_default(services):
+    settings = dataclasses.replace(services.settings, detect_threshold=0.44)
+    other = services_of(settings)
+    app_of(other).test_client().post("/v1/blur", data=form())
+    assert other.renderer.calls[-1][2].threshold == 0.44
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code"),
+    [
+        ({"data": form(b"")}, 400, "empty-upload"),
+        ({"data": form(b"hello, world" * 50)}, 415, "unsupported-media"),
+        ({"data": form(b"GIF")}, 415, "unsupported-media"),
+        ({"data": form(style="sepia")}, 422, "bad-option"),
+        ({"data": form(scale="nan")}, 422, "bad-option"),
+        ({"data": form(colour="red")}, 422, "bad-option"),
+        ({"data": form(wait="x"), "query_string": "wait=soon"}, 422, "bad-option"),
+        ({"data": form(), "query_string": "wait=-1"}, 422, "bad-option"),
+        ({"data": form(), "query_string": "wait=nan"}, 422, "bad-option"),
+        ({"data": {"style": "solid"}}, 400, "bad-request"),
+        ({"data": {"file": "not a file part"}}, 400, "bad-request"),
+        ({"data": form(upload_id="a" * 32)}, 400, "bad-request"),
+        (
+            {"data": {"file": [(io.BytesIO(JPEG), "a"), (io.BytesIO(JPEG), "b")]}},
+            400,
+            "bad-request",
+        ),
+        ({"data": b"", "content_type": "multipart/form-data; boundary=x"}, 400, "bad-request"),
+        ({"data": b"--y", "content_type": "multipart/form-data"}, 400, "bad-request"),
+        (
+            {"data": b"x" * 99, "content_type": "multipart/form-data; boundary=x"},
+            400,
+            "bad-request",
+        ),
+        ({"data": JPEG, "content_type": "image/jpeg"}, 415, "unsupported-media"),
+        ({"data": JPEG}, 415, "unsupported-media"),
+        ({}, 415, "unsupported-media"),
+        ({"data": b"{", "content_type": "application/json"}, 400, "bad-request"),
+        ({"json": {}}, 400, "empty-upload"),
+        ({"json": {"file": ""}}, 400, "empty-upload"),
+        ({"json": {"file": "%%%%"}}, 400, "bad-request"),
+        ({"json": {"file": 5}}, 400, "bad-request"),
+        ({"json": {"upload_id": 5}}, 400, "bad-request"),
+        ({"json": {"upload_id": "../../etc"}}, 404, "not-found"),
+        ({"json": {"upload_id": "a" * 32}}, 404, "not-found"),
+        ({"json": {"upload_id": "a" * 32, "file": "AAAA"}}, 400, "bad-request"),
+        ({"json": {"file": base64.b64encode(JPEG).decode(), "style": ["a"]}}, 422, "bad-option"),
+        ({"data": form(style="x" * 100_000)}, 413, "too-large"),
+        ({"data": form(JPEG + bytes(1024**2))}, 413, "too-large"),
+        ({"data": form(MP4 + bytes(3 * 1024**2))}, 413, "too-large"),
+        ({"data": form(MP4 + bytes(5 * 1024**2))}, 413, "too-large"),
+        ({"json": {"file": "A" * 4 * 1024**2}}, 413, "too-large"),
+    ],
+)
+def test_bad_input_is_a_problem_and_leaves_nothing(client, services, request_, status, code):
+    detail = refused(client.post("/v1/blur", **request_), status, code)
+    assert len(detail) > 10
+    assert keys(services.storage) == []
+    assert client.post("/v1/blur", data=form()).status_code == 200
+
+
+def test_a_huge_declared_length_is_refused_unread(client):
+    class Untouchable:
+        def __getattr__(self, name):
+            raise AssertionError("the body was touched")
+
+    for kind in ("multipart/form-data; boundary=x", "application/json"):
+        answer = client.post(
+            "/v1/blur",
+            content_type=kind,
+            environ_overrides={
+                "wsgi.input": Untouchable(),
+                "CONTENT_LENGTH": str(5 * 1024**3),
+            },
+        )
+        refused(answer, 413, "too-large")
+
+
+def test_too_many_form_parts(client):
+    refused(
+        client.post("/v1/blur", data=form(**{f"x{i}": "1" for i in range(50)})), 413, "too-large"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        (BadMedia("the JPEG is truncated"), 422, "bad-media"),
+        (RendererFailed("died"), 422, "renderer-failed"),
+        (DeadlineExceeded("late"), 504, "deadline-exceeded"),
+        (ModelUnavailable("down"), 503, "model-unavailable"),
+        (RuntimeError("internal secret"), 500, "internal"),
+    ],
+)
+def test_what_the_renderer_reports(client, services, fault, status, code):
+    services.renderer.fault = fault
+    answer = client.post("/v1/blur", data=form())
+    assert "secret" not in refused(answer, status, code)
+    assert ("Retry-After" in answer.headers) == (status == 503)
+    assert keys(services.storage) == []
+    services.renderer.fault = None
+    assert client.post("/v1/blur", data=form()).status_code == 200
+
+
+def test_a_full_disk(client, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(intake.tempfile, "TemporaryFile", full)
+    answer = client.post("/v1/blur", data=form())
+    refused(answer, 503, "disk-full")
+    assert answer.headers["Retry-After"] == "30"
+
+
+def test_all_places_taken(services):
+    app = app_of(services)
+    entered, leave = threading.Barrier(3), threading.Event()
+
+    def hold():
+        entered.wait(10)
+        leave.wait(10)
+
+    services.renderer.during = hold
+    statuses = []
+
+    def post():
+        statuses.append(app.test_client().post("/v1/blur", data=form()).status_code)
+
+    threads = [threading.Thread(target=post) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    entered.wait(10)
+    answer = app.test_client().post("/v1/blur", data=form())
+    refused(answer, 429, "busy")
+    assert int(answer.headers["Retry-After"]) > 0
+    leave.set()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200, 200]
+    services.renderer.during = lambda: None
+    assert app.test_client().post("/v1/blur", data=form()).status_code == 200
+
+
+def test_the_store_is_down(services):
+    services.storage = Storage(
+        dataclasses.replace(services.settings, s3_endpoint=f"http://127.0.0.1:{free_port()}")
+    )
+    client = app_of(services).test_client()
+    for data in (JPEG, MP4):
+        answer = client.post("/v1/blur", data=form(data))
+        refused(answer, 503, "storage-unavailable")
+        assert "Retry-After" in answer.headers
+
+
+# videos
+
+
+def test_a_video_becomes_a_job(client, services):
+    answer = client.post("/v1/blur", data=form(MP4, "party.mp4", audio="drop"))
+    job = answer.json
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/v1/jobs/{job['id']}"
+    assert (job["kind"], job["pipeline"], job["status"]) == ("video", "blur", "queued")
+    assert job["progress"] == {
+        **{"stage": "queued", "frames_done": 0, "frames_total": 30, "fraction": 0.0},
+        **{"fps": None, "eta_seconds": None},
+    }
+    assert job["options"]["audio"] == "drop"
+    assert services.renderer.calls == [("probe", MP4)]
+    record = services.queue.get(job["id"])
+    assert keys(services.storage) == [record.original]
+    assert record.original.startswith(UPLOADS) and record.original != UPLOADS + job["id"]
+    assert services.queue.depth() == 1
+
+
+def test_a_bad_video_is_refused_at_the_door(client, services):
+    services.renderer.fault = BadMedia("no video stream")
+    refused(client.post("/v1/blur", data=form(MP4)), 422, "bad-media")
+    assert keys(services.storage) == []
+    assert services.queue.depth() == 0
+
+
+def test_a_video_while_the_queue_is_down_leaves_no_original(services):
+    services.queue = type(services.queue)(
+        dataclasses.replace(services.settings, redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    )
+    answer = app_of(services).test_client().post("/v1/blur", data=form(MP4))
+    refused(answer, 503, "queue-unavailable")
+    assert keys(services.storage) == []
+
+
+@pytest.mark.parametrize("outcome", ["done", "failed", "cancelled", "late"])
+def test_waiting_for_a_video(services, outcome):
+    store = services.queue.store
+
+    def work():
+        for _ in range(100):
+            if store.live_ids():
+                break
+            time.sleep(0.05)
+        job = store.begin(store.get(store.live_ids().pop()), ())
+        if outcome == "done":
+            result = {"frames": 3, "width": 8, "key": "results/a", "report_key": "results/b"}
+            store.finish(job, result)
+        elif outcome == "failed":
+            store.fail(job, "bad-media", "no frames")
+        elif outcome == "cancelled":
+            store.cancel(job.id)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    wait = 0.3 if outcome == "late" else 20
+    answer = app_of(services).test_client().post(f"/v1/blur?wait={wait}", data=form(MP4))
+    thread.join()
+    if outcome == "done":
+        assert (answer.status_code, answer.json["status"]) == (200, "done")
+        assert answer.json["result"]["url"].startswith("http")
+    elif outcome == "failed":
+        assert refused(answer, 422, "bad-media") == "no frames"
+    elif outcome == "cancelled":
+        refused(answer, 409, "cancelled")
+    else:
+        assert (answer.status_code, answer.json["status"]) == (202, "running")
+
+
+# uploads
+
+
+def put(client, data, **asked):
+    ticket = client.post("/v1/uploads", json=asked).json
+    answer = urllib3.request(
+        ticket["method"], ticket["url"], body=data, headers=ticket["headers"], retries=False
+    )
+    assert answer.status == 200, answer.data
+    return ticket["upload_id"]
+
+
+def test_a_ticket_for_an_upload(client):
+    answer = client.post("/v1/uploads", json={"size": 1000, "content_type": "video/mp4"})
+    assert answer.status_code == 201
+    ticket = answer.json
+    assert list(ticket) == ["upload_id", "method", "url", "headers", "expires_at", "max_bytes"]
+    assert (ticket["method"], ticket["max_bytes"]) == ("PUT", 1000)
+    assert ticket["headers"] == {"Content-Type": "video/mp4"}
+    assert client.post("/v1/uploads").json["max_bytes"] == 3 * 1024**2
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "code"),
+    [
+        ({"size": 5 * 1024**3}, 413, "too-large"),
+        ({"size": 0}, 400, "bad-request"),
+        ({"size": True}, 400, "bad-request"),
+        ({"size": "9"}, 400, "bad-request"),
+        ({"content_type": "a\r\nX: y/z"}, 400, "bad-request"),
+        ({"content_type": 3}, 400, "bad-request"),
+        ([], 400, "bad-request"),
+    ],
+)
+def test_a_ticket_refused(client, asked, status, code):
+    refused(client.post("/v1/uploads", json=asked), status, code)
+
+
+@pytest.mark.parametrize("as_form", [True, False])
+def test_an_uploaded_photo_is_blurred_and_forgotten(client, services, as_form):
+    body = {"upload_id": put(client, JPEG, size=len(JPEG)), "style": "solid"}
+    answer = client.post("/v1/blur", **({"data": body} if as_form else {"json": body}))
+    assert answer.status_code == 200
+    assert fetched(answer.json["url"]).data == b"blurred " + JPEG
+    assert not [key for key in keys(services.storage) if key.startswith(UPLOADS)]
+    refused(client.post("/v1/blur", json=body), 404, "not-found")
+
+
+def test_an_uploaded_video_is_queued_where_it_lies(client, services):
+    upload = put(client, MP4)
+    answer = client.post("/v1/blur", json={"upload_id": upload})
+    assert answer.status_code == 202
+    assert services.queue.get(answer.json["id"]).original == UPLOADS + upload
+    again = client.post("/v1/blur", json={"upload_id": upload})
+    refused(again, 409, "conflict")
+    assert keys(services.storage) == [UPLOADS + upload]
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        (b"", 400, "empty-upload"),
+        (b"text" * 100, 415, "unsupported-media"),
+        (JPEG + bytes(2 * 1024**2), 413, "too-large"),
+        (MP4 + bytes(4 * 1024**2), 413, "too-large"),
+    ],
+)
+def test_a_bad_upload_is_refused_and_deleted(client, services, data, status, code):
+    upload = put(client, data)
+    refused(client.post("/v1/blur", json={"upload_id": upload}), status, code)
+    assert keys(services.storage) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "kept"),
+    [
+        (BadMedia("truncated"), False),
+        (RendererFailed("died"), False),
+        (RuntimeError("bug"), False),
+        (ModelUnavailable("down"), True),
+    ],
+)
+def test_an_upload_stays_only_where_asking_again_can_help(client, services, fault, kept):
+    upload = put(client, JPEG)
+    services.renderer.fault = fault
+    assert client.post("/v1/blur", json={"upload_id": upload}).status_code >= 400
+    assert keys(services.storage) == ([UPLOADS + upload] if kept else [])
+
+
+def test_an_unknown_upload(client):
+    refused(client.post("/v1/blur", json={"upload_id": new_token()}), 404, "not-found")
+
+
+def test_the_renderer_can_open_a_spooled_video(services):
+    with tempfile.TemporaryFile() as file:
+        file.write(MP4)
+        file.flush()
+        assert Path(f"/proc/{os.getpid()}/fd/{file.fileno()}").read_bytes() == MP4

@@ -1,0 +1,449 @@
+"""Jobs against a real Redis and a real RQ worker: progress, retries, kills, cancels, sweeps."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import signal
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import Cancelled, Conflict, QueueUnavailable
+from gateway.jobs import sweep, tasks
+from gateway.jobs.progress import Progress
+from gateway.jobs.queue import JobQueue
+from gateway.jobs.store import JobStore
+from gateway.settings import Settings
+from gateway.storage import UPLOADS, Storage, new_token
+from tests import worker_standin
+from tests.servers import as_env, free_port, keys, process, wait_for
+
+OPTIONS = {"style": "solid", "shape": "box", "scale": 1.5, "threshold": 0.3, "audio": "drop"}
+
+
+@pytest.fixture
+def queue(settings):
+    return JobQueue(settings)
+
+
+@pytest.fixture
+def store(queue):
+    return queue.store
+
+
+@pytest.fixture
+def storage(settings):
+    return Storage(settings)
+
+
+@pytest.fixture
+def submit(queue, storage):
+    """Put a script for the played pipeline into the bucket and queue it."""
+
+    def submit(**script):
+        key = UPLOADS + new_token()
+        storage.put(key, io.BytesIO(json.dumps(script).encode()), "application/octet-stream")
+        return queue.submit(key, OPTIONS, script.get("frames", 4))
+
+    return submit
+
+
+@pytest.fixture
+def worker(settings, queue, tmp_path):
+    """Starts real workers."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**changes):
+            env = as_env(dataclasses.replace(settings, **changes))
+            command = [sys.executable, "-m", "tests.worker_standin"]
+            before = queue.redis.scard("rq:workers")
+            up = lambda: queue.redis.scard("rq:workers") > before  # noqa: E731
+            log = tmp_path / f"worker{time.monotonic()}.log"
+            return stack.enter_context(process(command, up, log, env))
+
+        yield start
+
+
+def ended(store, job, seconds=20.0):
+    wait_for(lambda: not store.get(job.id).live, seconds)
+    return store.get(job.id)
+
+
+def pids(path):
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+# records
+
+
+def test_a_new_record(store):
+    job = store.create("uploads/a", OPTIONS, 12)
+    assert store.get(job.id) == job
+    assert (job.status, job.attempts, job.live) == ("queued", 0, True)
+    assert job.progress == {"stage": "queued", "frames_total": 12}
+    assert store.live_ids() == {job.id}
+    assert store.originals() == {"uploads/a": job.id}
+    assert store.redis.ttl(f"masquerade:job:{job.id}") == -1
+
+
+def test_one_original_has_one_live_job(store):
+    job = store.create("uploads/a", OPTIONS, 0)
+    with pytest.raises(Conflict):
+        store.create("uploads/a", OPTIONS, 0)
+    assert store.cancel(job.id)
+    assert store.create("uploads/a", OPTIONS, 0).id != job.id
+
+
+def test_the_way_through_to_done(store):
+    job = store.create("uploads/a", OPTIONS, 0)
+    running = store.begin(job, ("results/x",))
+    assert (running.status, running.attempts, running.places) == ("running", 1, ("results/x",))
+    assert store.progress(running, {"stage": "render"})
+    assert store.finish(running, {"frames": 7, "faces_detected": 3})
+    done = store.get(job.id)
+    assert (done.status, done.live) == ("done", False)
+    assert done.finished_at >= done.started_at >= done.created_at
+    assert store.live_ids() == set()
+    assert store.originals() == {}
+    assert store.redis.ttl(f"masquerade:job:{job.id}") > 80_000
+    assert store.counts() == {"submitted": 1, "done": 1, "frames": 7, "faces": 3}
+
+
+def test_a_finished_job_cannot_change(store):
+    job = store.begin(store.create("uploads/a", OPTIONS, 0), ())
+    assert store.cancel(job.id)
+    assert not store.finish(job, {})
+    assert not store.fail(job, "internal", "x")
+    assert not store.requeue(job)
+    assert not store.progress(job, {})
+    assert store.begin(job, ()) is None
+    assert not store.cancel(job.id)
+    assert store.get(job.id).status == "cancelled"
+
+
+def test_an_older_attempt_cannot_write(store):
+    first = store.begin(store.create("uploads/a", OPTIONS, 0), ("results/1",))
+    second = store.begin(store.get(first.id), ("results/2",))
+    assert second.places == ("results/1", "results/2")
+    assert not store.progress(first, {})
+    assert not store.finish(first, {})
+    assert not store.fail(first, "internal", "x")
+    assert store.finish(second, {})
+
+
+def test_a_forgotten_job_is_not_written_back(store):
+    job = store.begin(store.create("uploads/a", OPTIONS, 0), ())
+    store.forget(job)
+    assert not store.progress(job, {"stage": "render"})
+    assert store.get(job.id) is None
+
+
+def test_redis_down_is_an_error_of_ours():
+    queue = JobQueue(Settings(redis_url=f"redis://127.0.0.1:{free_port()}/0"))
+    assert "does not answer" in queue.ready()
+    for call in (lambda: queue.get("x"), lambda: queue.submit("u", {}), queue.depth):
+        with pytest.raises(QueueUnavailable):
+            call()
+
+
+# progress
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_progress_counts_rates_and_fractions(store):
+    clock = Clock()
+    job = store.begin(store.create("uploads/a", OPTIONS, 30), ())
+    tell = Progress(store, job, clock)
+    seen = []
+    for stage, total in (("fetch", 1000), ("analyse", 40), ("render", 40), ("store", 1)):
+        for step in range(11):
+            tell(stage, step * total // 10, total)
+            seen.append(store.get(job.id).progress)
+            clock.now += 0.5
+    fractions = [item["fraction"] for item in seen]
+    assert fractions == sorted(fractions)
+    assert fractions[0] == 0 and fractions[-1] == 1
+    render = seen[32]
+    assert render["stage"] == "render"
+    assert (render["frames_done"], render["frames_total"], render["fps"]) == (40, 40, 8.0)
+    assert seen[5]["frames_done"] == 0 and seen[5]["frames_total"] == 30
+    half = seen[16]
+    spent = 16 * 0.5
+    assert half["eta_seconds"] == pytest.approx(spent / half["fraction"] - spent, rel=0.01)
+
+
+def test_progress_is_written_four_times_a_second(store):
+    clock, job = Clock(), store.begin(store.create("uploads/a", OPTIONS, 0), ())
+    tell = Progress(store, job, clock)
+    writes = 0
+    real = store.progress
+
+    def count(*args):
+        nonlocal writes
+        writes += 1
+        return real(*args)
+
+    store.progress = count
+    for frame in range(1000):
+        tell("render", frame, 1000)
+        clock.now += 0.002
+    assert writes <= 9
+
+
+def test_progress_stops_a_cancelled_job(store):
+    clock, job = Clock(), store.begin(store.create("uploads/a", OPTIONS, 0), ())
+    tell = Progress(store, job, clock)
+    tell("render", 1, 10)
+    store.cancel(job.id)
+    clock.now += 1
+    with pytest.raises(Cancelled):
+        tell("render", 2, 10)
+
+
+def test_progress_outlives_redis():
+    away = JobStore(JobQueue(Settings(redis_url=f"redis://127.0.0.1:{free_port()}/0")).redis, 1)
+    job = tasks.Job("x", "running", "uploads/a", {}, 0.0)
+    Progress(away, job)("render", 1, 10)
+
+
+# attempts, in this process
+
+
+@pytest.fixture
+def played(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gateway.pipelines.blur_video", worker_standin)
+    monkeypatch.setattr(tasks, "BACKOFF", (0, 0))
+
+
+def test_an_attempt_that_works(played, settings, store, storage, submit):
+    job = submit(frames=6)
+    tasks.attempt(job.id, settings, store, storage, 0)
+    done = store.get(job.id)
+    assert done.status == "done"
+    assert (done.result["frames"], done.result["width"], done.result["tracks"]) == (6, 64, 1)
+    assert set(done.result["timings"]) == {"fetch_ms", "decode_ms", "store_ms", "total_ms"}
+    assert keys(storage) == sorted(done.places)
+    out = io.BytesIO()
+    storage.fetch(done.result["key"], out)
+    assert json.loads(out.getvalue().removeprefix(b"blurred ")) == OPTIONS
+    report = io.BytesIO()
+    storage.fetch(done.result["report_key"], report)
+    assert json.loads(report.getvalue())["per_frame"] == []
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [({"error": "bad-media"}, "bad-media"), ({"bug": 1}, "internal"), ({"error": "busy"}, "busy")],
+)
+def test_an_attempt_that_fails_for_good(played, settings, store, storage, submit, script, code):
+    job = submit(**script)
+    tasks.attempt(job.id, settings, store, storage, 0)
+    failed = store.get(job.id)
+    assert (failed.status, failed.error["code"]) == ("failed", code)
+    assert "secret" not in failed.error["message"]
+    assert keys(storage) == []
+
+
+def test_what_the_user_did_wrong_is_not_tried_again(played, settings, store, storage, submit):
+    job = submit(error="bad-media")
+    tasks.attempt(job.id, settings, store, storage, retries_left=2)
+    assert store.get(job.id).status == "failed"
+
+
+def test_what_passes_is_tried_again(played, settings, store, storage, submit):
+    job = submit(error="model-unavailable")
+    with pytest.raises(tasks.TryAgain):
+        tasks.attempt(job.id, settings, store, storage, retries_left=1)
+    assert store.get(job.id).status == "queued"
+    assert keys(storage) == [job.original]
+    tasks.attempt(job.id, settings, store, storage, retries_left=0)
+    assert store.get(job.id).error["code"] == "model-unavailable"
+    assert keys(storage) == []
+
+
+def test_a_cancel_while_it_renders(played, settings, store, storage, submit, monkeypatch):
+    job = submit(frames=20, seconds=0.05)
+    real = storage.fetch
+
+    def fetch_and_cancel(*args):
+        real(*args)
+        store.cancel(job.id)
+
+    monkeypatch.setattr(storage, "fetch", fetch_and_cancel)
+    tasks.attempt(job.id, settings, store, storage, 2)
+    assert store.get(job.id).status == "cancelled"
+    assert keys(storage) == []
+
+
+def test_an_original_that_is_gone(played, settings, store, storage, submit):
+    job = submit()
+    storage.delete([job.original])
+    tasks.attempt(job.id, settings, store, storage, 2)
+    assert store.get(job.id).error["code"] == "not-found"
+
+
+def test_a_job_cancelled_before_its_turn_loses_its_original(settings, store, storage, submit):
+    job = submit()
+    store.cancel(job.id)
+    tasks.attempt(job.id, settings, store, storage, 2)
+    assert keys(storage) == []
+
+
+# real workers
+
+
+def test_a_worker_does_a_job(worker, submit, store, storage, queue):
+    job = submit(frames=3)
+    worker()
+    done = ended(store, job)
+    assert (done.status, done.attempts) == ("done", 1)
+    wait_for(lambda: keys(storage) == sorted(done.places))
+    assert queue.depth() == 0
+
+
+def test_a_killed_work_horse_is_retried_then_done(worker, submit, store, storage, tmp_path):
+    marks = tmp_path / "marks"
+    job = submit(frames=3, crash=[1], marks=str(marks))
+    worker()
+    done = ended(store, job)
+    assert (done.status, done.attempts) == ("done", 2)
+    assert len(set(pids(marks))) == 2
+    wait_for(lambda: keys(storage) == sorted(done.places[2:]))
+
+
+def test_a_work_horse_that_always_dies_fails_clearly(worker, submit, store, storage, tmp_path):
+    job = submit(crash=[1, 2, 3, 4], marks=str(tmp_path / "marks"))
+    worker(job_retries=2)
+    failed = ended(store, job, 30)
+    # the message was queued with the test's own settings, which allow two retries
+    assert (failed.status, failed.attempts) == ("failed", 3)
+    assert failed.error["code"] == "renderer-failed"
+    assert "3 times" in failed.error["message"]
+    wait_for(lambda: keys(storage) == [])
+
+
+def test_a_passing_fault_is_retried_by_the_worker(worker, submit, store, tmp_path):
+    job = submit(error="model-unavailable", fail_on=[1], marks=str(tmp_path / "marks"))
+    worker()
+    done = ended(store, job)
+    assert (done.status, done.attempts) == ("done", 2)
+
+
+def test_a_hung_work_horse_dies_of_a_cancel(worker, submit, store, storage, queue, tmp_path):
+    marks = tmp_path / "marks"
+    job = submit(hang=True, marks=str(marks))
+    worker()
+    wait_for(lambda: store.get(job.id).progress.get("stage") == "render")
+    time.sleep(0.5)
+    assert queue.cancel(store.get(job.id))
+    wait_for(lambda: not alive(pids(marks)[0]))
+    wait_for(lambda: keys(storage) == [])
+    assert store.get(job.id).status == "cancelled"
+    follow_up = submit()
+    assert ended(store, follow_up).status == "done"
+    assert len(pids(marks)) == 1
+
+
+def test_a_job_over_its_deadline(worker, settings, submit, store, storage, queue):
+    queue._settings = dataclasses.replace(settings, video_deadline=1)
+    job = submit(frames=100, seconds=0.05)
+    worker()
+    failed = ended(store, job)
+    assert (failed.error["code"], failed.attempts) == ("deadline-exceeded", 1)
+    wait_for(lambda: keys(storage) == [])
+
+
+def test_a_killed_worker_takes_its_work_horse_along_and_another_takes_over(
+    worker, submit, store, storage, tmp_path
+):
+    marks = tmp_path / "marks"
+    job = submit(frames=40, seconds=0.05, marks=str(marks))
+    first = worker()
+    wait_for(lambda: pids(marks))
+    os.kill(first.pid, signal.SIGKILL)  # not its group: the work-horse must die by itself
+    wait_for(lambda: not alive(pids(marks)[0]), 5)
+    killed = time.monotonic()
+    worker()
+    done = ended(store, job, 40)
+    assert time.monotonic() - killed < 30
+    assert (done.status, done.attempts) == ("done", 2)
+    wait_for(lambda: keys(storage) == sorted(done.places[2:]))
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# cancelling what waits, sweeping
+
+
+def test_a_waiting_job_is_taken_out_of_the_queue(submit, store, queue):
+    job = submit()
+    assert queue.depth() == 1
+    assert queue.cancel(job)
+    assert queue.depth() == 0
+    assert queue.message(job.id) is None
+    assert not queue.cancel(job)
+
+
+def test_a_forgotten_job_leaves_nothing_in_redis(submit, store, queue):
+    job = submit()
+    queue.cancel(job)
+    queue.forget(job)
+    left = {key.decode() for key in queue.redis.keys("*")}
+    assert not [key for key in left if job.id in key]
+
+
+def test_old_uploads_are_swept_unless_a_job_needs_them(submit, storage, queue, store):
+    job = submit()
+    storage.put("uploads/lost", io.BytesIO(b"x"), "a/b")
+    assert sweep.old_uploads(queue, storage, timedelta(hours=1)) == 0
+    assert sweep.old_uploads(queue, storage, timedelta(0) - timedelta(seconds=5)) == 1
+    assert keys(storage) == [job.original]
+
+
+def test_old_results_are_swept(storage):
+    storage.put("results/a/blurred.jpg", io.BytesIO(b"x"), "a/b")
+    assert sweep.old_results(storage, timedelta(hours=1)) == 0
+    assert sweep.old_results(storage, timedelta(0)) == 0
+    assert sweep.old_results(storage, timedelta(seconds=-5)) == 1
+
+
+def test_a_job_whose_message_was_lost_fails(submit, storage, queue, store, monkeypatch):
+    job = submit()
+    queue.message(job.id).delete()
+    sweep.lost_jobs(queue, storage)
+    assert store.get(job.id).live  # too young to be judged
+    monkeypatch.setattr(sweep, "_SETTLING", -1)
+    sweep.lost_jobs(queue, storage)
+    assert store.get(job.id).status == "failed"
+    assert keys(storage) == []
+
+
+def test_the_sweep_leaves_live_jobs_alone(submit, settings, storage, queue, store, monkeypatch):
+    monkeypatch.setattr(sweep, "_SETTLING", -1)
+    job = submit()
+    sweep.sweep(queue, storage, settings)
+    assert store.get(job.id).status == "queued"
+    assert keys(storage) == [job.original]
+
+
+def test_the_sweep_bears_a_store_that_is_down(settings, queue):
+    down = Storage(dataclasses.replace(settings, s3_endpoint=f"http://127.0.0.1:{free_port()}"))
+    sweep.sweep(queue, down, settings)

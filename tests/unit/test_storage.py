@@ -1,0 +1,179 @@
+"""The object store against a real S3 server: presigned URLs, limits of their life, failures."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import urllib.parse
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import urllib3
+
+from gateway.errors import NotFound, StorageUnavailable
+from gateway.settings import MIB, Settings
+from gateway.storage import UPLOADS, Storage, new_token, upload_key
+from tests.servers import free_port, keys
+
+
+@pytest.fixture
+def storage(settings):
+    return Storage(settings)
+
+
+def http(method, url, **more):
+    return urllib3.request(method, url, retries=False, timeout=10, **more)
+
+
+def test_tokens_are_long_unique_and_url_safe():
+    tokens = {new_token() for _ in range(1000)}
+    assert len(tokens) == 1000
+    assert all(upload_key(token) == UPLOADS + token for token in tokens)
+
+
+@pytest.mark.parametrize("bad", ["", "../results/x", "a" * 31, "a" * 33, "é" * 32, "a" * 31 + "/"])
+def test_an_id_that_we_never_gave_is_not_looked_up(bad):
+    with pytest.raises(NotFound):
+        upload_key(bad)
+
+
+def test_a_stored_file_comes_back_by_its_link_with_type_and_name(storage):
+    body = io.BytesIO(b"picture")
+    body.read()  # position does not matter
+    storage.put("results/a/blurred.jpg", body, "image/jpeg", "blurred.jpg")
+    assert not body.closed
+    answer = http("GET", storage.link("results/a/blurred.jpg").url)
+    assert answer.data == b"picture"
+    assert answer.headers["Content-Type"] == "image/jpeg"
+    assert answer.headers["Content-Disposition"] == 'inline; filename="blurred.jpg"'
+
+
+def test_a_file_larger_than_a_part_is_stored_whole(storage):
+    body = bytes(range(256)) * (20 * MIB // 256)
+    storage.put("uploads/big", io.BytesIO(body), "application/octet-stream")
+    out, steps = io.BytesIO(), []
+    storage.fetch("uploads/big", out, steps.append)
+    assert out.getvalue() == body
+    assert steps[-1] == len(body) == storage.size("uploads/big")
+    assert storage.head("uploads/big", 10) == body[:10]
+
+
+def test_the_bucket_is_not_public(storage):
+    storage.put("results/a", io.BytesIO(b"x"), "image/jpeg")
+    link = storage.link("results/a").url
+    plain = link.split("?")[0]
+    assert http("GET", plain).status == 403
+    assert http("GET", link.replace("results/a", "results/b")).status == 403
+    assert http("PUT", link, body=b"y").status == 403
+
+
+def test_a_put_link_takes_one_file_of_the_promised_size_and_type(storage):
+    link = storage.put_link("uploads/u", 5, "video/mp4")
+    wrong = http("PUT", link.url, body=b"123456", headers={"Content-Type": "video/mp4"})
+    assert wrong.status == 403
+    assert http("PUT", link.url, body=b"12345", headers={"Content-Type": "x/y"}).status == 403
+    right = http("PUT", link.url, body=b"12345", headers={"Content-Type": "video/mp4"})
+    assert right.status == 200
+    assert storage.size("uploads/u") == 5
+
+
+def test_a_put_link_without_promises(storage):
+    assert http("PUT", storage.put_link("uploads/u", None, None).url, body=b"any").status == 200
+
+
+def test_missing_objects(storage):
+    for look in (storage.size, lambda key: storage.head(key, 4), lambda k: storage.fetch(k, None)):
+        with pytest.raises(NotFound):
+            look("uploads/none")
+    storage.delete(["uploads/none", "uploads/none"])
+
+
+def test_listing_and_deleting(storage):
+    for name in "abc":
+        storage.put(f"uploads/{name}", io.BytesIO(b"x"), "a/b")
+    found = list(storage.list(UPLOADS))
+    assert [item.key for item in found] == ["uploads/a", "uploads/b", "uploads/c"]
+    assert abs(datetime.now(UTC) - found[0].modified) < timedelta(minutes=1)
+    storage.delete(item.key for item in found)
+    assert keys(storage) == []
+
+
+def test_uploads_broken_off_are_dropped(storage):
+    client, bucket = storage._client, storage._bucket
+    client.create_multipart_upload(Bucket=bucket, Key="results/half")
+    assert storage.abort_unfinished(datetime.now(UTC) - timedelta(hours=1)) == 0
+    assert storage.abort_unfinished(datetime.now(UTC) + timedelta(hours=1)) == 1
+    assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
+
+
+def test_a_link_lives_as_long_as_settings_say(settings):
+    link = Storage(dataclasses.replace(settings, url_ttl=90)).link("results/a")
+    assert expires_in(link.url) == 90
+    assert 85 <= (link.expires_at - datetime.now(UTC)).total_seconds() <= 90
+
+
+def test_a_link_lives_at_most_seven_days(settings):
+    link = Storage(dataclasses.replace(settings, url_ttl=30 * 86400)).link("results/a")
+    assert expires_in(link.url) == 7 * 86400
+
+
+class Temporary:
+    """Credentials of a role, which end at a known time."""
+
+    def __init__(self, seconds):
+        self._expiry_time = datetime.now(UTC) + timedelta(seconds=seconds)
+
+    def get_frozen_credentials(self):
+        return None
+
+
+def test_a_link_is_never_promised_longer_than_the_credentials_live(storage, monkeypatch):
+    role = Temporary(600)
+    monkeypatch.setattr(storage._session, "get_credentials", lambda: role)
+    link = storage.link("results/a")
+    assert 595 <= expires_in(link.url) <= 600
+    assert link.expires_at <= role._expiry_time
+
+
+def test_ended_credentials_sign_nothing(storage, monkeypatch):
+    monkeypatch.setattr(storage._session, "get_credentials", lambda: Temporary(-5))
+    with pytest.raises(StorageUnavailable, match="expired"):
+        storage.link("results/a")
+
+
+def test_links_may_name_another_host_than_the_server_uses(settings):
+    public = dataclasses.replace(settings, s3_public_endpoint="https://files.example:9443")
+    storage = Storage(public)
+    assert storage.link("results/a").url.startswith("https://files.example:9443/")
+    assert storage.origin == "https://files.example:9443"
+    assert storage.ready() is None
+
+
+def test_aws_gets_the_bucket_in_the_host_name(s3_endpoint):
+    storage = Storage(Settings(s3_bucket="bucket", s3_region="eu-west-1"))
+    assert storage.origin == "https://bucket.s3.eu-west-1.amazonaws.com"
+    assert storage.link("results/a").url.startswith(storage.origin + "/results/a?")
+
+
+def test_a_store_that_is_down_is_said_to_be(s3_endpoint):
+    storage = Storage(Settings(s3_endpoint=f"http://127.0.0.1:{free_port()}"))
+    assert "does not answer" in storage.ready()
+    with pytest.raises(StorageUnavailable):
+        storage.put("results/a", io.BytesIO(b"x"), "a/b")
+    with pytest.raises(StorageUnavailable):
+        storage.size("results/a")
+    with pytest.raises(StorageUnavailable):
+        list(storage.list("results/"))
+
+
+def test_refused_credentials_are_our_fault_not_the_users(settings, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    storage = Storage(settings)
+    assert "403" in storage.ready()
+    with pytest.raises(StorageUnavailable):
+        storage.fetch("uploads/x", io.BytesIO())
+
+
+def expires_in(url):
+    query = urllib.parse.parse_qs(urllib.parse.urlsplit(url).query)
+    return int(query["X-Amz-Expires"][0])
