@@ -30,7 +30,10 @@ def main() -> None:
         allow_methods=["GET", "PUT", "HEAD"],
         allow_headers=["*"],
     )
-    uvicorn.run(app, host="127.0.0.1", port=args.port, access_log=False, log_level="warning")
+    # One process: uvicorn would take WEB_CONCURRENCY, which is meant for gunicorn, for its own.
+    uvicorn.run(
+        app, host="127.0.0.1", port=args.port, workers=1, access_log=False, log_level="warning"
+    )
 
 
 if __name__ == "__main__":
