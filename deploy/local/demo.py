@@ -62,8 +62,9 @@ def show(client: Client, folder: Path) -> None:
 
 
 def _finished(client: Client, job: Job) -> Result:
-    for job in client.watch(job.id):
-        print(f"\r  video: {job.progress.stage} {job.progress.fraction:4.0%} ", end="", flush=True)
+    for seen in client.watch(job.id):
+        print(f"\r  video: {seen.stage:8} {seen.fraction:4.0%} ", end="", flush=True)
+        job = seen
     if job.result is None:
         raise PodError(f"the video failed: {job.error}")
     return job.result

@@ -28,7 +28,10 @@ import urllib3
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 8000
 START_SECONDS = 120
-INTERNAL = ("s3", "redis", "inference", "management", "metrics", "renderer")
+INTERNAL = (
+    *("s3", "redis", "renderer", "inference", "management", "metrics"),
+    *("grpc_inference", "grpc_management"),
+)
 
 
 class PodError(RuntimeError):
@@ -129,6 +132,8 @@ class Pod:
             "TS_INFERENCE_ADDRESS": f"http://{local['inference']}",
             "TS_MANAGEMENT_ADDRESS": f"http://{local['management']}",
             "TS_METRICS_ADDRESS": f"http://{local['metrics']}",
+            "TS_GRPC_INFERENCE_PORT": str(plan.ports["grpc_inference"]),
+            "TS_GRPC_MANAGEMENT_PORT": str(plan.ports["grpc_management"]),
             "GATEWAY_BIND": f"127.0.0.1:{plan.port}",
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
@@ -158,7 +163,8 @@ class Pod:
                 f"port {self._wanted_port} is taken by another program: "
                 f"stop it, or choose another with PORT=8010"
             )
-        ports = dict(old.ports) if old and all(map(_is_free, old.ports.values())) else _free_ports()
+        kept = old.ports if old and set(old.ports) == set(INTERNAL) else {}
+        ports = kept if kept and all(map(_is_free, kept.values())) else _free_ports()
         return Plan(
             self._wanted_port,
             ports,
