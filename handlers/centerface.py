@@ -36,7 +36,7 @@ PYRAMID_STEP = 3
 OVERLAP = 128
 MAX_TILE_PIXELS = 2_300_000
 NMS_IOU = 0.3
-CONTAINED = 0.8
+CONTAINED = 0.7
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,18 @@ def spans(length: int, parts: int, overlap: int = OVERLAP) -> list[tuple[int, in
 
 
 def grid(height: int, width: int, at_least: int) -> tuple[int, int]:
-    """Rows and columns that keep a tile under ``MAX_TILE_PIXELS`` and tiles ≥ ``at_least``."""
+    """Rows and columns that keep a tile under ``MAX_TILE_PIXELS``, and make ``at_least`` tiles.
+
+    The latter only while tiles are not mostly overlap.
+    """
     rows = cols = 1
-    while rows * cols < at_least or height * width / (rows * cols) > MAX_TILE_PIXELS:
+    while height * width / (rows * cols) > MAX_TILE_PIXELS or (
+        rows * cols < at_least and min(height / rows, width / cols) >= 2 * OVERLAP
+    ):
         if width / cols >= height / rows:
             cols += 1
         else:
             rows += 1
-        if min(height / rows, width / cols) < 2 * OVERLAP:
-            break
     return rows, cols
 
 

@@ -37,11 +37,19 @@ def as_json(faces: Faces, image: Image) -> dict[str, Any]:
     }
 
 
+def _body(row: dict[str, Any]) -> bytes | bytearray:
+    body = row.get("body") or row.get("data") or b""
+    # TorchServe parses what is declared as JSON or text before we see it.
+    if not isinstance(body, (bytes, bytearray)):
+        raise BadInput("the body is neither an encoded image nor a .npy array")
+    return body
+
+
 def _threshold(row: dict[str, Any]) -> float:
     raw = row.get("threshold", DEFAULT_THRESHOLD)
     try:
         value = float(raw.decode() if isinstance(raw, (bytes, bytearray)) else raw)
-    except ValueError:
+    except (TypeError, ValueError):
         raise BadInput("threshold must be a number") from None
     if not 0 < value < 1:
         raise BadInput("threshold must be between 0 and 1")
@@ -68,7 +76,7 @@ class FaceDetector:
         for number, row in enumerate(data):
             try:
                 threshold = _threshold(row)
-                decoded = list(read_images(row.get("body") or row.get("data") or b""))
+                decoded = list(read_images(_body(row)))
             except BadInput as error:
                 context.set_response_status(400, "Bad Request", number)
                 answers[number] = {"code": 400, "message": str(error)}

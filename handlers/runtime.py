@@ -11,6 +11,7 @@ gateway.
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -160,17 +161,19 @@ def read_images(body: bytes | bytearray | memoryview) -> Iterator[Image]:
 def _read_npy(data: bytes | bytearray) -> Iterator[Image]:
     head = io.BytesIO(data[:256])
     try:
-        np.lib.format.read_magic(head)
+        if np.lib.format.read_magic(head) != (1, 0):
+            raise ValueError("another version of the format")
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
-    except ValueError as error:
+    # numpy parses the header as Python: whatever a parser raises may come.
+    except Exception as error:
         raise BadInput("the .npy header is damaged") from error
     planar = len(shape) == 3 and shape[1] % 3 == 0 and shape[2] % 2 == 0
     packed = len(shape) == 4 and shape[3] == 3
-    if fortran or dtype != np.uint8 or not (planar or packed) or 0 in shape:
+    if fortran or dtype != np.uint8 or not (planar or packed) or min(shape) < 1:
         raise BadInput("the .npy array must be uint8, (N, H, W, 3) BGR or (N, H*3/2, W) I420")
     if shape[0] > MAX_FRAMES:
         raise BadInput(f"at most {MAX_FRAMES} frames a request, not {shape[0]}")
-    if len(data) - head.tell() != int(np.prod(shape, dtype=np.int64)):
+    if len(data) - head.tell() != math.prod(shape):
         raise BadInput("the .npy array's length does not fit its shape")
     for frame in np.frombuffer(data, np.uint8, offset=head.tell()).reshape(shape):
         colour = cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_I420) if planar else frame

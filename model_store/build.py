@@ -104,6 +104,8 @@ def build(recipe_file: Path, out: Path) -> Path:
     if recipe.get("dynamic_shapes"):
         weights = make_dynamic(weights)
     out.mkdir(parents=True, exist_ok=True)
+    # Until the new archive is whole, the old stamp must not vouch for it.
+    archive.with_suffix(".stamp").unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / recipe["weights"]
         file.write_bytes(weights)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,14 +18,20 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 MIN_JAVA = 11
+PID_FILE = Path(".model_server.pid")
 
 
 def java_home(env: dict[str, str]) -> Path | None:
     """Folder of a Java runtime new enough, or None when the one on the PATH will do.
 
+    ``JAVA_HOME`` comes first, as it does for torchserve, unless it is too old or gone.
+
     Raises:
         SystemExit: there is no Java at all; the text says how to get one.
     """
+    own = env.get("JAVA_HOME")
+    if own and _java_major(f"{own}/bin/java") >= MIN_JAVA:
+        return Path(own)
     found = shutil.which("java", path=env.get("PATH"))
     if found and _java_major(found) >= MIN_JAVA:
         return None
@@ -36,11 +43,13 @@ def java_home(env: dict[str, str]) -> Path | None:
 
 
 def _java_major(java: str) -> int:
-    done = subprocess.run([java, "-version"], capture_output=True, text=True)
-    quoted = done.stderr.split('"')
-    parts = quoted[1].split(".") if len(quoted) > 2 else ["0"]
-    digits = parts[1] if parts[0] == "1" and len(parts) > 1 else parts[0]
-    return int(digits) if digits.isdigit() else 0
+    """17 of ``openjdk version "17.0.15"``, 8 of ``java version "1.8.0_392"``, 0 of no Java."""
+    try:
+        done = subprocess.run([java, "-version"], capture_output=True, text=True)
+    except OSError:
+        return 0
+    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
+    return int(found[1]) if found else 0
 
 
 def command(model_store: Path) -> list[str]:
@@ -68,6 +77,7 @@ def environment() -> dict[str, str]:
     env = dict(os.environ)
     home = java_home(env)
     folders = [str(home / "bin")] if home else []
+    env.pop("JAVA_HOME", None)
     if home:
         env["JAVA_HOME"] = str(home)
     # The workers must find the interpreter and packages that this process runs with.
@@ -76,16 +86,31 @@ def environment() -> dict[str, str]:
     if importlib.util.find_spec("torch") is None:
         path = [str(HERE / "without_torch"), env.get("PYTHONPATH", "")]
         env["PYTHONPATH"] = os.pathsep.join(filter(None, path))
-    # torchserve keeps its pid file in the temporary folder: one per working directory.
-    env["TMPDIR"] = str(Path.cwd())
+    # torchserve's pid file, unpacked models and workers' sockets have names in the temporary
+    # folder that any other server on this machine would take too: one per working directory.
+    env["TMPDIR"] = env["TEMP"] = str(Path.cwd())
     return env
+
+
+def clear() -> None:
+    """Remove what an earlier server left in the working directory, where it was killed.
+
+    Java outlives a killed torchserve, and would hold the ports.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        java = int(PID_FILE.read_text())
+        ours = Path(f"/proc/{java}/cwd").resolve() == Path.cwd()
+        if ours and b"org.pytorch.serve" in Path(f"/proc/{java}/cmdline").read_bytes():
+            os.killpg(os.getpgid(java), signal.SIGKILL)
+    for stale in (PID_FILE, Path("key_file.json"), *Path().glob(".ts.sock.*")):
+        stale.unlink(missing_ok=True)
+    shutil.rmtree("models", ignore_errors=True)
 
 
 def main() -> int:
     """Run TorchServe until it ends or this process is asked to stop."""
     model_store = Path(os.environ.get("MODEL_STORE", HERE.parent / "model_store")).resolve()
-    for stale in (Path(".model_server.pid"), Path("key_file.json")):
-        stale.unlink(missing_ok=True)
+    clear()
     # torchserve does not pass signals on to its Java process: stop the whole session.
     server = subprocess.Popen(command(model_store), env=environment(), start_new_session=True)
 

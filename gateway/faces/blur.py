@@ -14,16 +14,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gateway.faces.boxes import F32, centres, grown, sizes
+from gateway.faces.boxes import F32, grown, sizes
 
 Style = Literal["gaussian", "pixelate", "solid"]
 Shape = Literal["ellipse", "box"]
 Pixels = npt.NDArray[Any]
 
-# Cells across the shorter side of a face that survive. A 5-cell face holds fewer than
-# 40 samples: no method recovers an identity from them.
-CELLS = 5
+# Samples of a face that survive: no method recovers an identity from so few, and a face
+# detector hardly finds a face in them (with 32, it found every third). They follow the
+# mask's area, so a long thin box (half a face at the border) keeps no more.
+SAMPLES = 12
 FEATHER = 0.08
+# Pixels across a cell that its mean is taken of.
+CELL_PIXELS = 24
 
 
 def hide(
@@ -32,7 +35,7 @@ def hide(
     *,
     style: Style = "gaussian",
     shape: Shape = "ellipse",
-    scale: float = 1.3,
+    scale: float = 1.4,
     subsampling: tuple[int, int] = (1, 1),
     fill: float | Sequence[float] = 0,
 ) -> None:
@@ -41,81 +44,83 @@ def hide(
     Args:
         pixels: (H, W) or (H, W, C), writable.
         boxes: (N, 4) float32 faces, in pixels of the full picture.
-        style: ``gaussian`` and ``pixelate`` keep ``CELLS`` samples across a face;
-            ``solid`` keeps nothing.
+        style: ``gaussian`` and ``pixelate`` keep ``SAMPLES`` samples of a face (a few
+            more with an ellipse's soft edge); ``solid`` keeps nothing.
         shape: the mask's outline.
         scale: mask size relative to the box.
         subsampling: full-picture pixels per pixel of this plane, x and y (2, 2 for the
             chroma planes of 4:2:0).
         fill: what ``solid`` paints, one value per channel.
     """
-    height, width = pixels.shape[:2]
     ratio = np.array([*subsampling, *subsampling], np.float32)
     faces = np.asarray(boxes, np.float32).reshape(-1, 4) / ratio
-    for box in past_edges(grown(faces, scale), width, height):
+    for box in grown(faces, scale):
         _hide_one(pixels, box, style, shape, fill)
-
-
-def past_edges(boxes: F32, width: int, height: int) -> F32:
-    """Stretch boxes that reach a border beyond it, so that no corner stays exposed.
-
-    A face cut by the border has its box cut there too; an ellipse inscribed in that
-    would bare the corners next to the border.
-    """
-    stretched = boxes.copy()
-    extent = sizes(boxes)
-    limit = np.array([width, height], np.float32)
-    low, high = boxes[:, :2] <= 0, boxes[:, 2:] >= limit
-    stretched[:, :2] = np.where(low, np.minimum(boxes[:, :2], 0) - extent / 2, boxes[:, :2])
-    stretched[:, 2:] = np.where(high, np.maximum(boxes[:, 2:], limit) + extent / 2, boxes[:, 2:])
-    return stretched
 
 
 def _hide_one(
     pixels: Pixels, box: F32, style: Style, shape: Shape, fill: float | Sequence[float]
 ) -> None:
     height, width = pixels.shape[:2]
-    extent = np.maximum(sizes(box), np.float32(1))
-    reach = 1 + FEATHER if shape == "ellipse" else 1.0
-    outer = grown(box, reach)
+    outer = grown(box, 1 + FEATHER if shape == "ellipse" else 1.0)
     left, top = (max(0, math.floor(v)) for v in outer[:2])
     right, bottom = min(width, math.ceil(outer[2])), min(height, math.ceil(outer[3]))
     if right <= left or bottom <= top:
         return
     region = pixels[top:bottom, left:right]
     colours = region[..., :3] if region.ndim == 3 and region.shape[2] == 4 else region
-    hidden = _hidden(colours, float(extent.min()), style, fill)
+    hidden = _hidden(colours, float(np.maximum(sizes(box), 1).prod()), style, fill)
     if shape == "box":
         colours[...] = hidden
         return
-    weight = _ellipse(
-        centres(box) - np.array([left, top], np.float32), extent / 2, region.shape[:2]
-    )
-    colours[...] = _blend(colours, hidden, weight)
+    x = _distance(float(box[0]), float(box[2]), width, left, right)
+    y = _distance(float(box[1]), float(box[3]), height, top, bottom)
+    colours[...] = _blend(colours, hidden, _ellipse(x, y))
 
 
-def _hidden(colours: Pixels, face: float, style: Style, fill: float | Sequence[float]) -> Pixels:
+def _distance(low: float, high: float, limit: int, start: int, stop: int) -> F32:
+    """How far pixels ``start`` … ``stop - 1`` of one axis are from an ellipse's middle.
+
+    In semi-axes of an ellipse from ``low`` to ``high`` in a picture of ``limit`` pixels.
+    A face cut by the border goes on outside it. So nothing between its middle and that
+    border is far, or the corners next to the border would be bare; and a middle outside
+    counts as on the border, or what still shows of a leaving face would be.
+    """
+    at = np.arange(start, stop, dtype=np.float32) + 0.5
+    middle = (low + high) / 2
+    first = -math.inf if low <= 0 else min(middle, limit)
+    last = math.inf if high >= limit else max(middle, 0)
+    before = np.maximum(first - at, 0) / max(first - low, 0.5)
+    after = np.maximum(at - last, 0) / max(high - last, 0.5)
+    return np.asarray(before + after, np.float32)
+
+
+def _hidden(colours: Pixels, area: float, style: Style, fill: float | Sequence[float]) -> Pixels:
     if style == "solid":
         return np.broadcast_to(np.asarray(fill, colours.dtype), colours.shape)
     height, width = colours.shape[:2]
-    cell = max(2.0, face / CELLS)
-    coarse = (max(1, round(width / cell)), max(1, round(height / cell)))
+    cell = max(2.0, math.sqrt(area / SAMPLES))
+    coarse = (max(1, int(width / cell)), max(1, int(height / cell)))
     # A coarse mean first: the fine detail is gone before anything else happens to it.
-    small = cv2.resize(np.ascontiguousarray(colours), coarse, interpolation=cv2.INTER_AREA)
+    # A large face is sampled, not read whole: the mean of a cell needs no more.
+    step = max(1, int(cell / CELL_PIXELS))
+    sampled = np.ascontiguousarray(colours[::step, ::step])
+    small = cv2.resize(sampled, coarse, interpolation=cv2.INTER_AREA)
     if style == "pixelate":
         shown = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
     else:
-        small = cv2.GaussianBlur(small, (3, 3), 0.8, borderType=cv2.BORDER_REPLICATE)
+        small = cv2.GaussianBlur(small, (3, 3), 1.5, borderType=cv2.BORDER_REPLICATE)
         shown = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
     return shown.reshape(colours.shape)
 
 
-def _ellipse(centre: F32, axes: F32, shape: tuple[int, ...]) -> F32:
-    """Weights (h, w): 1 inside the ellipse, fading to 0 outside over ``FEATHER``."""
-    x = (np.arange(shape[1], dtype=np.float32) + 0.5 - centre[0]) / axes[0]
-    y = (np.arange(shape[0], dtype=np.float32) + 0.5 - centre[1]) / axes[1]
-    radius = np.sqrt(x[None] ** 2 + y[:, None] ** 2)
-    return np.clip((1 + FEATHER - radius) / FEATHER, 0, 1).astype(np.float32)
+def _ellipse(x: F32, y: F32) -> F32:
+    """Weights (h, w) from distances (w,) and (h,): 1 inside, fading to 0 over ``FEATHER``."""
+    reach = (1 + FEATHER) ** 2
+    # In squares: a root per pixel is what large faces would wait for.
+    slope = 1 / (reach - 1)
+    weight = np.add.outer((reach - y * y) * slope, -(x * x) * slope).astype(np.float32, copy=False)
+    return np.asarray(np.clip(weight, 0, 1, out=weight), np.float32)
 
 
 def _blend(original: Pixels, hidden: Pixels, weight: F32) -> Pixels:

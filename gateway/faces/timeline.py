@@ -58,7 +58,7 @@ class Timeline:
     def counts(self, frames: int) -> tuple[int, int]:
         """Boxes detected and boxes filled in the first ``frames`` frames."""
         seen = sum(len([f for f in p.detected if f < frames]) for p in self._paths)
-        total = sum(min(frames, p.first + len(p.boxes)) - p.first for p in self._paths)
+        total = sum(max(0, min(len(p.boxes), frames - p.first)) for p in self._paths)
         return seen, total - seen
 
 

@@ -181,10 +181,10 @@ def _fit(plane: U8, target: U8) -> None:
 
 
 def halved(packed: U8) -> U8:
-    """I420 of half the width and height."""
+    """I420 of half the width and height, 2 at least."""
     width = packed.shape[1]
     height = packed.shape[0] * 2 // 3
-    half = (width // 4 * 2, height // 4 * 2)
+    half = (max(2, width // 4 * 2), max(2, height // 4 * 2))
     out = np.empty((half[1] * 3 // 2, half[0]), np.uint8)
     out[: half[1]] = cv2.resize(packed[:height], half, interpolation=cv2.INTER_AREA)
     planes = packed[height:].reshape(2, height // 2, width // 2)

@@ -23,7 +23,7 @@ class BlurOptions:
 
     style: Style = "gaussian"
     shape: Shape = "ellipse"
-    scale: float = 1.3
+    scale: float = 1.4
     threshold: float = 0.2
     audio: str = "keep"
 
