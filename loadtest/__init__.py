@@ -1,0 +1,1 @@
+"""Measurements: the pod against its peers, its floors and its own limits."""
