@@ -1,0 +1,119 @@
+"""Photos and short clips with one face in a known place."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from pathlib import Path
+
+import av
+import numpy as np
+import pillow_heif
+import skimage.data
+from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
+
+from deploy.local.samples import write_video
+
+pillow_heif.register_heif_opener()
+
+FORMATS = ("jpeg", "png", "webp", "gif", "heif", "avif")
+SECRET = "KLARA-4711"
+FACE = np.s_[90:140, 205:245]  # rows and columns well inside the astronaut's face
+SUIT = np.s_[400:, :]  # far from it
+
+
+@cache
+def photo(kind: str = "jpeg") -> bytes:
+    """The astronaut, 512 × 512, with a camera's name and a place where the format holds them."""
+    image = Image.fromarray(skimage.data.astronaut())
+    if kind == "gif":
+        return encoded(image.quantize(256), "GIF", comment=SECRET.encode())
+    return encoded(image, kind, exif=secrets(), quality=92)
+
+
+def encoded(image: Image.Image, kind: str, **settings: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **settings)
+    return out.getvalue()
+
+
+def secrets(orientation: int = 1) -> Image.Exif:
+    block = Image.Exif()
+    block[0x0112] = orientation
+    block[0x010F] = SECRET
+    block.get_ifd(0x8825)[1] = "N"
+    block.get_ifd(0x8825)[2] = (IFDRational(47), IFDRational(11), IFDRational(8))
+    return block
+
+
+@cache
+def animation(frames: int, width: int = 320, height: int = 240) -> bytes:
+    """A GIF of the astronaut drifting sideways."""
+    whole = Image.fromarray(skimage.data.astronaut())
+    views = [whole.crop((i, 0, i + width, height)).quantize(64) for i in range(frames)]
+    return encoded(views[0], "GIF", save_all=True, append_images=views[1:], duration=80)
+
+
+def pixels(body: bytes) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of an encoded picture as it is stored, not turned."""
+    with Image.open(io.BytesIO(body)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def change(before: bytes, after: bytes) -> np.ndarray:
+    """(H, W): how much each pixel differs, over the channels."""
+    return np.abs(pixels(before).astype(int) - pixels(after)).mean(axis=2)
+
+
+class Clips:
+    """Videos of portraits on a wall, with sound, made when first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def short(self) -> bytes:
+        """One second: 30 frames."""
+        return self._made(1.0)
+
+    def long(self) -> bytes:
+        """A few seconds' work for any machine: 90 frames."""
+        return self._made(3.0)
+
+    def _made(self, seconds: float) -> bytes:
+        path = self._folder / f"{seconds}.mp4"
+        if not path.exists():
+            write_video(path, seconds, (640, 360))
+        return path.read_bytes()
+
+
+def frames(body: bytes) -> list[np.ndarray]:
+    """Every frame of a video, (H, W, 3) uint8 RGB."""
+    with av.open(io.BytesIO(body)) as file:
+        return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+
+
+def sound(body: bytes) -> list[bytes]:
+    """The payloads of a video's sound packets."""
+    with av.open(io.BytesIO(body)) as file:
+        tracks = file.streams.audio
+        return [bytes(packet) for packet in file.demux(tracks) if packet.size] if tracks else []
+
+
+def tagged(body: bytes) -> bytes:
+    """A video with a title, a maker and a place written into it, otherwise the same."""
+    out = io.BytesIO()
+    options = {"movflags": "use_metadata_tags"}
+    with (
+        av.open(io.BytesIO(body)) as source,
+        av.open(out, "w", format="mp4", container_options=options) as target,
+    ):
+        target.metadata.update({"title": SECRET, "make": SECRET, "location": "+47.1100+008.0000/"})
+        copies = {
+            stream.index: target.add_stream_from_template(stream) for stream in source.streams
+        }
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                target.mux(packet)
+    return out.getvalue()
