@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from deploy.local.pod import Pod
 from gateway.settings import MIB
 from tests.servers import free_port
-from tests.service.helpers import Api, Bucket, Scratch, becomes, eventually, unlinked_files
+from tests.service.helpers import Api, Bucket, Family, Scratch, becomes, eventually, unlinked_files
 from tests.service.media import Clips
 
 LIMITS = {
@@ -63,11 +62,20 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     return Clips(tmp_path_factory.mktemp("clips"))
 
 
+@pytest.fixture(scope="session")
+def families(pod: Pod) -> list[Family]:
+    """The processes that take users' files in."""
+    return [Family(pod, program) for program in ("gateway", "renderer", "worker")]
+
+
 @pytest.fixture(autouse=True)
-def nothing_is_left(pod: Pod, api: Api, bucket: Bucket, scratch: Scratch) -> Iterator[None]:
+def nothing_is_left(
+    api: Api, bucket: Bucket, scratch: Scratch, families: list[Family]
+) -> Iterator[None]:
     """Whatever a test did: the pod is ready, no original is stored, no scratch file exists."""
     yield
     eventually(api.ready, "the pod is ready")
     becomes(lambda: bucket.keys("uploads/"), set(), "originals in the bucket")
-    becomes(lambda: unlinked_files(pod), Counter(), "spooled files that are open")
+    for family in families:
+        becomes(lambda f=family: unlinked_files(f), 0, "spooled files that are open")
     becomes(scratch.names, set(), "temporary files")

@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,19 +225,32 @@ class Scratch:
             ballast.unlink()
 
 
-def unlinked_files(pod: Pod) -> Counter[str]:
-    """Open files without a name, by program: a spooled upload that nobody closed would show."""
-    found: Counter[str] = Counter()
-    for program in ("gateway", "renderer", "worker"):
-        for pid in pod.pids(program):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                for link in os.scandir(f"/proc/{pid}/fd"):
-                    with contextlib.suppress(FileNotFoundError):
-                        name = str(Path(link.path).readlink())
-                        # gunicorn's own sign of life of its workers
-                        if name.endswith("(deleted)") and "wgunicorn-" not in name:
-                            found[program] += 1
-    return found
+class Family:
+    """A program's processes now: supervisor is asked again only after its restart."""
+
+    def __init__(self, pod: Pod, program: str) -> None:
+        self._pod, self._program = pod, program
+        self._parent: psutil.Process | None = None
+
+    def processes(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if self._parent is None or not self._parent.is_running():
+                self._parent = psutil.Process(self._pod.pids(self._program)[0])
+            return [self._parent, *self._parent.children(recursive=True)]
+        return []
+
+
+def unlinked_files(family: Family) -> int:
+    """Open files without a name: a spooled upload that nobody closed would show."""
+    count = 0
+    for process in family.processes():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for link in os.scandir(f"/proc/{process.pid}/fd"):
+                with contextlib.suppress(FileNotFoundError):
+                    name = str(Path(link.path).readlink())
+                    # but gunicorn's own signs of life of its workers are none
+                    count += name.endswith("(deleted)") and "wgunicorn-" not in name
+    return count
 
 
 def work_horse(pod: Pod) -> psutil.Process:

@@ -154,7 +154,7 @@ def test_the_threshold_of_the_settings_is_the_default(services):
         ({"json": {"upload_id": "a" * 32}}, 404, "not-found"),
         ({"json": {"upload_id": "a" * 32, "file": "AAAA"}}, 400, "bad-request"),
         ({"json": {"file": base64.b64encode(JPEG).decode(), "style": ["a"]}}, 422, "bad-option"),
-        ({"data": form(style="x" * 100_000)}, 413, "too-large"),
+        ({"data": form(style="x" * 400_000)}, 413, "too-large"),
         ({"data": form(JPEG + bytes(1024**2))}, 413, "too-large"),
         ({"data": form(MP4 + bytes(3 * 1024**2))}, 413, "too-large"),
         ({"data": form(MP4 + bytes(5 * 1024**2))}, 413, "too-large"),

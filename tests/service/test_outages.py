@@ -1,0 +1,248 @@
+"""Processes that die and servers that go away: who notices, what they are told, what recovers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+import requests
+
+from tests.service import media
+from tests.service.helpers import (
+    becomes,
+    drawing_renderer,
+    eventually,
+    model_server,
+    model_worker,
+    problem,
+    work_horse,
+)
+
+
+def checks(api) -> dict[str, bool]:
+    return {name: check["ok"] for name, check in api.get("/readyz").json()["checks"].items()}
+
+
+def photo_works(api) -> bool:
+    return api.blur(media.photo()).status_code == 200
+
+
+@pytest.fixture
+def stopped(pod, api):
+    """Stops a program of the pod; starts it again at the end, if the test did not."""
+    down = []
+
+    def stop(program: str) -> Callable[[], None]:
+        pod.control("stop", program)
+        down.append(program)
+
+        def start() -> None:
+            down.remove(program)
+            pod.control("start", program)
+
+        return start
+
+    yield stop
+    for program in list(down):
+        pod.control("start", program)
+    eventually(api.ready, "the pod is ready again")
+
+
+# the renderer and the workers
+
+
+def test_a_renderer_that_dies_takes_only_its_own_request_along(api, pod):
+    with ThreadPoolExecutor(2) as pool:
+        doomed = pool.submit(api.blur, media.animation(150))
+        victim = drawing_renderer(pod)
+        other = pool.submit(lambda: [api.blur(media.photo()).status_code for _ in range(5)])
+        time.sleep(0.1)  # the others are under way
+        victim.kill()
+        body = problem(doomed.result(), 422, "renderer-failed")
+        assert other.result() == [200] * 5
+    assert "died" in body["detail"]
+    assert photo_works(api)
+    eventually(lambda: len(pod.pids("renderer")) == 3, "the renderer has its processes again")
+
+
+def test_a_renderer_that_hangs_is_killed_at_its_deadline_alone(api, pod):
+    """Stopped, it neither answers nor dies; gunicorn kills it after ``image_deadline``."""
+    with ThreadPoolExecutor(1) as pool:
+        doomed = pool.submit(api.blur, media.animation(150))
+        victim = drawing_renderer(pod)
+        victim.suspend()
+        for _ in range(3):
+            assert photo_works(api)
+        assert not doomed.done()
+        problem(doomed.result(), 504, "deadline-exceeded")
+    eventually(lambda: not victim.is_running(), "the hung renderer is gone")
+
+
+def test_a_work_horse_killed_amid_a_video_is_replaced(api, pod, clips):
+    job_id = api.submit(clips.long())
+    api.rendering(job_id)
+    work_horse(pod).kill()
+    api.until(job_id, lambda v: v["status"] == "queued" or v["attempts"] == 2)
+    view = api.ended(job_id)
+    assert (view["status"], view["attempts"]) == ("done", 2)
+    assert len(media.frames(requests.get(view["result"]["url"], timeout=30).content)) == 90
+
+
+def test_a_work_horse_that_always_dies_gives_up_with_a_reason(api, pod, bucket, clips):
+    stored = bucket.keys()
+    job_id = api.submit(clips.long())
+    dead: set[int] = set()
+    while api.job(job_id)["status"] != "failed":
+        for pid in pod.pids("worker")[1:]:
+            if pid not in dead and api.job(job_id)["status"] == "running":
+                psutil.Process(pid).kill()
+                dead.add(pid)
+    view = api.job(job_id)
+    assert (view["attempts"], view["error"]["code"]) == (3, "renderer-failed")
+    assert "3 times" in view["error"]["detail"]
+    becomes(bucket.keys, stored, "objects of a failed job")
+
+
+def test_a_worker_killed_amid_a_video_leaves_it_to_the_next(api, pod, clips):
+    """The next one learns of it when the job's lease ends, half a minute later."""
+    job_id = api.submit(clips.long())
+    api.rendering(job_id)
+    worker, *horses = (psutil.Process(pid) for pid in pod.pids("worker"))
+    worker.kill()
+    eventually(lambda: not any(horse.is_running() for horse in horses), "its work-horse is gone")
+    view = api.ended(job_id)
+    assert (view["status"], view["attempts"]) == ("done", 2)
+
+
+def test_a_worker_that_is_stopped_finishes_its_video_first(api, pod, clips, stopped):
+    job_id = api.submit(clips.short())
+    api.rendering(job_id)
+    start = stopped("worker")
+    view = api.job(job_id)
+    assert (view["status"], view["attempts"]) == ("done", 1)
+    start()
+
+
+# the model server
+
+
+@pytest.mark.parametrize("victim", [model_server, model_worker])
+def test_the_model_server_dies(api, pod, clips, victim):
+    job_id = api.submit(clips.long())
+    api.rendering(job_id)
+    victim(pod).kill()
+    becomes(lambda: checks(api)["model"], False, "/readyz about the model", seconds=3)
+    answer = api.get("/readyz")
+    assert (answer.status_code, answer.json()["ready"]) == (503, False)
+    begun = time.monotonic()
+    refused = api.blur(media.photo())
+    if refused.status_code != 200:  # a worker may be back that soon
+        problem(refused, 503, "model-unavailable")
+    elif victim is model_server:
+        pytest.fail("a photo was blurred without a model")
+    assert time.monotonic() - begun < 30
+    eventually(api.ready, "the model is back")
+    assert photo_works(api)
+    view = api.ended(job_id)
+    assert view["status"] == "done"
+
+
+def test_the_model_server_s_starter_dies(api, pod):
+    """Java would live on and keep the ports from its successor."""
+    java = model_server(pod)
+    psutil.Process(pod.pids("torchserve")[0]).kill()
+    eventually(lambda: not java.is_running(), "the old server is gone")
+    eventually(lambda: model_server(pod).is_running() and api.ready(), "the new one is ready")
+    assert photo_works(api)
+
+
+def test_no_model_server(api, stopped):
+    start = stopped("torchserve")
+    assert checks(api) == {"model": False, "storage": True, "queue": True, "renderer": True}
+    for answer in (api.blur(media.photo()), api.blur_base64(media.photo("png"))):
+        problem(answer, 503, "model-unavailable")
+    upload_id = api.upload(media.photo())
+    ask = {"json": {"upload_id": upload_id}}
+    problem(api.call("POST", "/v1/blur", **ask), 503, "model-unavailable")
+    assert api.get("/healthz").status_code == 200
+    start()
+    eventually(api.ready, "the model is back")
+    assert api.call("POST", "/v1/blur", **ask).status_code == 200  # the upload was kept
+
+
+# the renderer, the object store and the queue as a whole
+
+
+def test_no_renderer(api, stopped, clips):
+    start = stopped("renderer")
+    assert checks(api) == {"model": True, "storage": True, "queue": True, "renderer": False}
+    problem(api.blur(media.photo()), 503, "renderer-unavailable")
+    problem(api.blur(clips.short()), 503, "renderer-unavailable")
+    start()
+    eventually(lambda: photo_works(api), "photos work again")
+
+
+def test_no_object_store(api, stopped, clips):
+    start = stopped("s3")
+    assert checks(api) == {"model": True, "storage": False, "queue": True, "renderer": True}
+    begun = time.monotonic()
+    problem(api.blur(media.photo()), 503, "storage-unavailable")
+    assert time.monotonic() - begun < 20
+    problem(api.blur(clips.short()), 503, "storage-unavailable")
+    problem(api.call("POST", "/v1/blur", json={"upload_id": "a" * 32}), 503, "storage-unavailable")
+    start()
+    eventually(lambda: photo_works(api), "photos work again")
+
+
+def test_the_object_store_goes_away_under_a_video(api, stopped, clips):
+    job_id = api.submit(clips.long())
+    api.rendering(job_id)
+    start = stopped("s3")
+    api.until(job_id, lambda v: v["attempts"] == 1 and v["status"] == "queued")
+    start()
+    view = api.ended(job_id)
+    assert view["status"] == "done"
+    assert view["attempts"] > 1
+
+
+def test_no_queue(api, stopped, clips):
+    start = stopped("redis")
+    assert checks(api) == {"model": True, "storage": True, "queue": False, "renderer": True}
+    assert photo_works(api)
+    problem(api.blur(clips.short()), 503, "queue-unavailable")
+    problem(api.blur_uploaded(clips.short()), 503, "queue-unavailable")
+    problem(api.get("/v1/jobs/" + "a" * 32), 503, "queue-unavailable")
+    problem(api.call("DELETE", "/v1/jobs/" + "a" * 32), 503, "queue-unavailable")
+    assert "masquerade_queue_up 0.0" in api.get("/metrics").text
+    start()
+    assert api.blur(clips.short(), wait=100).json()["status"] == "done"
+
+
+def test_the_queue_goes_away_under_a_video(api, stopped, clips):
+    job_id = api.submit(clips.long())
+    api.rendering(job_id)
+    start = stopped("redis")
+    problem(api.get(f"/v1/jobs/{job_id}"), 503, "queue-unavailable")
+    start()
+    eventually(api.ready, "the queue is back")
+    view = api.ended(job_id)
+    assert view["status"] == "done"
+
+
+def test_the_gateway_restarts_without_losing_a_video(api, pod, clips):
+    job_id = api.submit(clips.long())
+    api.rendering(job_id)
+    pod.control("restart", "gateway")
+
+    def answers() -> bool:
+        try:
+            return bool(api.get("/healthz").status_code == 200)
+        except requests.ConnectionError:
+            return False
+
+    eventually(answers, "the gateway answers again")
+    view = api.ended(job_id)
+    assert (view["status"], view["attempts"]) == ("done", 1)
