@@ -7,6 +7,7 @@ wrong and what to do; internal detail goes to the log, never to the client.
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 
@@ -115,6 +116,11 @@ class DiskFull(MasqueradeError):
 
     status, code, title = 503, "disk-full", "No scratch space"
     retry_after = 30
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the system reports that no scratch space is left."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class RendererFailed(MasqueradeError):

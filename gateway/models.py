@@ -90,10 +90,10 @@ class FaceDetector:
                 self._forget_keys()
                 return f"the model server answers {answer.status}"
             workers = json.loads(answer.data)[0]["workers"]
-        except (urllib3.exceptions.HTTPError, OSError, ValueError, LookupError):
+            states = {str(worker["status"]) for worker in workers}
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, LookupError, TypeError):
             self._forget_keys()
             return "the model server does not answer"
-        states = {worker["status"] for worker in workers}
         return None if "READY" in states else f"no model worker is ready ({', '.join(states)})"
 
     def _detect(self, body: Any, threshold: float) -> list[Detections]:
@@ -120,9 +120,12 @@ class FaceDetector:
             raise ModelUnavailable(f"the face detector failed (status {answer.status}); try again")
         try:
             images = json.loads(answer.data)["images"]
-            return [Detections.of(i["boxes"], i["scores"], i["landmarks"]) for i in images]
+            found = [Detections.of(i["boxes"], i["scores"], i["landmarks"]) for i in images]
         except (ValueError, LookupError, TypeError):
-            raise ModelUnavailable("the face detector's answer is unreadable; try again") from None
+            found = []
+        if not found:
+            raise ModelUnavailable("the face detector's answer is unreadable; try again")
+        return found
 
     def _post(self, body: Any, threshold: float) -> urllib3.BaseHTTPResponse:
         try:
@@ -144,7 +147,7 @@ class FaceDetector:
                 try:
                     stored = json.loads(Path(self._key_file).read_text())
                     self._keys = {name: stored[name]["key"] for name in ("inference", "management")}
-                except (OSError, ValueError, LookupError):
+                except (OSError, ValueError, LookupError, TypeError):
                     return {}
             return {"Authorization": f"Bearer {self._keys[kind]}"}
 

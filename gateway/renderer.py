@@ -9,7 +9,6 @@ memory, and takes nothing but its own request along. Internal routes: ``/image``
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import re
@@ -28,6 +27,7 @@ from gateway.errors import (
     MasqueradeError,
     NotFound,
     TooLarge,
+    is_disk_full,
 )
 from gateway.http.rendering import DEADLINE, META_LENGTH, OPTIONS, REQUEST_ID
 from gateway.media.images import ImageLimits
@@ -128,7 +128,7 @@ def _public(error: Exception) -> MasqueradeError:
     # OpenCV reports a failed allocation as its own error class, code -4
     if isinstance(error, MemoryError) or getattr(error, "code", None) == -4:
         return TooLarge("this file needs more memory than the service gives to one")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return DiskFull("the server has no scratch space left; try again later")
     if getattr(error, "code", None) == 404:
         return NotFound("no such route")

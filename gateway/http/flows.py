@@ -18,7 +18,7 @@ from threading import BoundedSemaphore
 from typing import Any, BinaryIO
 
 from gateway import metrics
-from gateway.errors import Busy, MasqueradeError, UnsupportedMedia
+from gateway.errors import Busy, MasqueradeError, UnsupportedMedia, is_disk_full
 from gateway.http.intake import Incoming, check_size
 from gateway.http.rendering import Rendered, Renderer
 from gateway.http.views import photo_view
@@ -85,7 +85,7 @@ def blur_uploaded(services: Services, upload_id: str, options: BlurOptions) -> d
     """A file that was put into the bucket: as above.
 
     The original is deleted whatever happens, except when asking again can succeed
-    (busy, something down) or another job works on it.
+    (busy, something down or full) or another job works on it.
     """
     key = upload_key(upload_id)
     storage, settings = services.storage, services.settings
@@ -98,12 +98,9 @@ def blur_uploaded(services: Services, upload_id: str, options: BlurOptions) -> d
         with _place(services), tempfile.TemporaryFile() as file:
             storage.fetch(key, file)
             view = _blur_photo(services, file, size, options)
-    except MasqueradeError as error:
-        if error.status not in _PASSING:
+    except BaseException as error:
+        if not _is_passing(error):
             _delete(services, key)
-        raise
-    except BaseException:
-        _delete(services, key)
         raise
     _delete(services, key)
     return view
@@ -191,6 +188,12 @@ def _place(services: Services) -> Iterator[None]:
             yield
     finally:
         services.places.release()
+
+
+def _is_passing(error: BaseException) -> bool:
+    if isinstance(error, MasqueradeError):
+        return error.status in _PASSING
+    return is_disk_full(error)
 
 
 def _delete(services: Services, *keys: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 
@@ -18,6 +17,7 @@ from gateway.errors import (
     NotFound,
     TooLarge,
     UnsupportedMedia,
+    is_disk_full,
 )
 from gateway.http.intake import too_large
 from gateway.http.views import problem
@@ -64,7 +64,7 @@ def register(app: Flask, settings: Settings) -> None:
 
     @app.errorhandler(Exception)
     def unknown(error: Exception) -> Response:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             return answer(DiskFull("the server has no scratch space left; try again later"))
         log.exception("unexpected")
         return answer(MasqueradeError("something went wrong on the server; its log says what"))

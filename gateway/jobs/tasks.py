@@ -9,7 +9,6 @@ once no further attempt needs it.
 from __future__ import annotations
 
 import ctypes
-import errno
 import io
 import json
 import logging
@@ -35,6 +34,7 @@ from gateway.errors import (
     RendererFailed,
     StorageUnavailable,
     TooLarge,
+    is_disk_full,
 )
 from gateway.jobs.progress import Progress
 from gateway.jobs.queue import JobQueue
@@ -201,7 +201,7 @@ def _public(error: BaseException) -> MasqueradeError:
         return error
     if isinstance(error, JobTimeoutException):
         return DeadlineExceeded("the video took longer than the service allows")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return DiskFull("the server has no scratch space left; try again later")
     if isinstance(error, MemoryError):
         return TooLarge("the video needs more memory than the service has")

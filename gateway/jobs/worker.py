@@ -11,6 +11,7 @@ import importlib
 import logging
 import logging.config
 import sys
+import tempfile
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -96,6 +97,7 @@ def main() -> int:
     """Work until told to stop (SIGTERM lets the running job finish)."""
     logging.config.dictConfig(configuration())
     settings = Settings.from_env()
+    tempfile.gettempdir()  # chosen once and for all: Python passes a full folder over
     for name in _PRELOAD:  # once here, instead of in every work-horse
         importlib.import_module(name)
     worker = VideoWorker(settings)

@@ -50,8 +50,8 @@ def secrets(orientation: int = 1) -> Image.Exif:
 @cache
 def animation(frames: int, width: int = 320, height: int = 240) -> bytes:
     """A GIF of the astronaut drifting sideways."""
-    whole = Image.fromarray(skimage.data.astronaut())
-    views = [whole.crop((i, 0, i + width, height)).quantize(64) for i in range(frames)]
+    whole = Image.fromarray(skimage.data.astronaut()).quantize(128)
+    views = [whole.crop((i, 0, i + width, height)) for i in range(frames)]
     return encoded(views[0], "GIF", save_all=True, append_images=views[1:], duration=80)
 
 

@@ -306,6 +306,21 @@ def test_solid_is_black_in_the_range_of_the_video(tmp_path: Path) -> None:
             assert (v[half] == 128).all()
 
 
+@pytest.mark.parametrize(
+    ("name", "pix_fmt", "codec", "black"),
+    [("limited.mp4", "yuv420p", "libx264", 16), ("full.avi", "yuvj420p", "mjpeg", 0)],
+)
+def test_black_is_written_in_the_range_of_the_video(
+    tmp_path: Path, name: str, pix_fmt: str, codec: str, black: int
+) -> None:
+    path = write(tmp_path / name, shot(3, right), pix_fmt, codec)
+    blurred(path)
+    out = str(path.with_name(f"{path.stem}-out.mp4"))
+    for frame in read_frames(out, probe(out, LIMITS)):
+        x1, y1, x2, y2 = right(frame.index)
+        assert abs(np.median(frame.planes[0][y1 + 8 : y2 - 8, x1 + 8 : x2 - 8]) - black) <= 2
+
+
 # Sound, progress, faults
 
 

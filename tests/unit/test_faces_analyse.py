@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from faces_fakes import PaintDetector, paint, painted_faces, wallpaper
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import ModelUnavailable
@@ -49,6 +49,7 @@ def no_threads_left() -> bool:
 # Packing
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.booleans())
 def test_pack_makes_i420_of_any_size(height: int, width: int, full: bool) -> None:
     rng = np.random.default_rng(height * 41 + width)
@@ -75,6 +76,7 @@ def test_packed_pictures_keep_their_colours() -> None:
     assert iou(painted_faces(back).boxes, painted_faces(picture).boxes)[0, 0] > 0.8
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_half_size_is_still_i420(rows: int, columns: int) -> None:
     height, width = 2 * rows, 2 * columns

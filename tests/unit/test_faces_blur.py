@@ -98,6 +98,13 @@ def test_a_face_that_leaves_the_picture_is_hidden_to_the_last_column() -> None:
         assert (masked(110, 100, box)[20:95, :shown] > 0).mean() > 0.95
 
 
+def test_a_leaving_face_is_hidden_better_than_by_its_own_ellipse() -> None:
+    """Whose tip alone would still be in the picture, and leave the strip's corners bare."""
+    for shown in range(1, 30):
+        box = one(shown - 60, 20, shown, 95)
+        assert (masked(110, 100, box, scale=1.0)[20:95, :shown] > 0).mean() > 0.75
+
+
 def test_a_face_as_large_as_the_picture_leaves_no_pixel() -> None:
     assert (masked(90, 80, one(-3, 0, 80, 91)) == 1).all()
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -21,6 +21,7 @@ def real_boxes(draw: st.DrawFn) -> np.ndarray:
     return np.concatenate([corner, corner + extent], axis=1)
 
 
+@settings(deadline=None)
 @given(any_boxes, any_boxes)
 def test_iou_is_symmetric_and_bounded(a: np.ndarray, b: np.ndarray) -> None:
     overlap = iou(a, b)
@@ -31,11 +32,13 @@ def test_iou_is_symmetric_and_bounded(a: np.ndarray, b: np.ndarray) -> None:
     assert np.allclose(overlap, iou(b, a).T, atol=1e-4)
 
 
+@settings(deadline=None)
 @given(real_boxes())
 def test_a_box_overlaps_itself_fully(boxes: np.ndarray) -> None:
     assert np.allclose(np.diag(iou(boxes, boxes)), 1, atol=1e-3)
 
 
+@settings(deadline=None)
 @given(any_boxes)
 def test_empty_boxes_overlap_nothing(boxes: np.ndarray) -> None:
     point = np.array([[5, 5, 5, 5], [9, 9, 3, 3]], np.float32)
@@ -54,6 +57,7 @@ def test_iou_agrees_with_counting_pixels() -> None:
     assert np.allclose(iou(boxes, boxes), both / either, atol=1e-6)
 
 
+@settings(deadline=None)
 @given(real_boxes(), st.floats(0.5, 3))
 def test_grown_keeps_centres_and_multiplies_sizes(boxes: np.ndarray, scale: float) -> None:
     larger = grown(boxes, scale)
@@ -62,6 +66,7 @@ def test_grown_keeps_centres_and_multiplies_sizes(boxes: np.ndarray, scale: floa
     assert np.allclose(area(larger), area(boxes) * scale**2, rtol=0.01, atol=1)
 
 
+@settings(deadline=None)
 @given(real_boxes())
 def test_grown_takes_one_box_as_well_as_many(boxes: np.ndarray) -> None:
     assert np.array_equal(grown(boxes[0], 1.5), grown(boxes, 1.5)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -55,6 +56,18 @@ def test_a_pan_is_no_cut(speed: int) -> None:
     wide = np.hstack([PORTRAIT, CAMERAMAN, COFFEE])
     steps = range(0, wide.shape[1] - 384, speed)
     assert cuts(wide[:, x : x + 384] for x in steps) == []
+
+
+def test_a_pan_that_gathers_speed_is_no_cut_however_fast() -> None:
+    """In the end every frame differs from the one before as much as across a cut."""
+    shots = [np.roll(p, 90 * n, 1) for n in range(3) for p in (PORTRAIT, CAMERAMAN, COFFEE)]
+    wide = np.hstack(shots)
+    places = np.cumsum(np.linspace(4, 120, 48)).astype(int)
+    frames = [wide[:, x : x + 384] for x in places if x + 384 <= wide.shape[1]]
+    assert len(frames) > 45
+    for before, after in pairwise(frames[-5:]):
+        assert cuts(held(before, 6) + held(after, 2)) == [6]
+    assert cuts(frames) == []
 
 
 def test_a_fade_is_no_cut() -> None:

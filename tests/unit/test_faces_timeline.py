@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.faces.timeline import Spot, Timeline, stacked
@@ -30,6 +30,7 @@ def timeline(tracks: list[Track]) -> Timeline:
     return result
 
 
+@settings(deadline=None)
 @given(some_tracks())
 def test_each_frame_has_the_boxes_of_the_tracks_that_live_in_it(tracks: list[Track]) -> None:
     for frame, spots in enumerate(islice(timeline(tracks).frames(), 40)):
@@ -42,6 +43,7 @@ def test_each_frame_has_the_boxes_of_the_tracks_that_live_in_it(tracks: list[Tra
             assert spot.detected == (frame in track.detected)
 
 
+@settings(deadline=None)
 @given(some_tracks(), st.integers(0, 40))
 def test_counts_are_what_the_frames_show(tracks: list[Track], frames: int) -> None:
     every = [s for spots in islice(timeline(tracks).frames(), frames) for s in spots]
@@ -49,6 +51,7 @@ def test_counts_are_what_the_frames_show(tracks: list[Track], frames: int) -> No
     assert timeline(tracks).counts(frames) == (seen, len(every) - seen)
 
 
+@settings(deadline=None)
 @given(some_tracks())
 def test_frames_can_be_asked_again(tracks: list[Track]) -> None:
     """The report and the encoder each walk through the timeline."""

@@ -290,6 +290,7 @@ def test_association_refuses_what_is_far_or_of_another_size() -> None:
     assert associate([], np.float32([line(0, 0)(0)])) == []
 
 
+@settings(deadline=None)
 @given(st.integers(0, 6), st.integers(0, 6), st.integers(0, 99))
 def test_association_uses_nothing_twice(tracks: int, detections: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -165,9 +165,9 @@ def landmarks_are_inside(faces: Faces, index: int = 0) -> bool:
     )
 
 
-@pytest.mark.parametrize("factor", [0.18, 0.25, 0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("factor", [0.18, 0.25, 0.5, 1.0, 2.0, 3.0])
 def test_the_astronaut_has_one_face_at_any_size(factor: float) -> None:
-    """From a face of 20 pixels to one of 480."""
+    """From a face of 20 pixels to one of 360."""
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     picture = cv2.resize(astronaut(), None, fx=factor, fy=factor, interpolation=method)
     faces = faces_in(picture)
