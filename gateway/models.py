@@ -131,9 +131,13 @@ class FaceDetector:
         try:
             return self._http.request(
                 "POST",
-                f"{self._url}?threshold={threshold:.3f}",
+                self._url,
                 body=body,
-                headers={"Content-Type": "application/octet-stream", **self._auth("inference")},
+                headers={
+                    "Content-Type": "application/octet-stream",
+                    "X-Threshold": f"{threshold:.3f}",
+                    **self._auth("inference"),
+                },
                 timeout=urllib3.Timeout(connect=2.0, read=self._timeout),
             )
         except (urllib3.exceptions.HTTPError, OSError):

@@ -1,7 +1,8 @@
 """Face detector: CenterFace behind TorchServe.
 
 A request is an encoded image or a ``.npy`` batch of frames (see
-:func:`runtime.read_images`), with an optional query ``threshold``. The answer is
+:func:`runtime.read_images`), with an optional header ``X-Threshold`` (or
+form field ``threshold``; TorchServe drops the query of a raw body). The answer is
 ``{"images": [{"width", "height", "boxes": [[x1, y1, x2, y2], …], "scores": […],
 "landmarks": [[[x, y] × 5], …]}, …]}`` in pixels of the image as sent, landmarks in
 the order eye, eye, nose, corner and corner of the mouth, each pair from left to
@@ -24,6 +25,7 @@ except ModuleNotFoundError:
     from handlers.runtime import BadInput, Image, load_network, read_images
 
 DEFAULT_THRESHOLD = 0.2
+THRESHOLD_HEADER = "X-Threshold"
 
 
 def as_json(faces: Faces, image: Image) -> dict[str, Any]:
@@ -45,8 +47,8 @@ def _body(row: dict[str, Any]) -> bytes | bytearray:
     return body
 
 
-def _threshold(row: dict[str, Any]) -> float:
-    raw = row.get("threshold", DEFAULT_THRESHOLD)
+def _threshold(row: dict[str, Any], header: str | None) -> float:
+    raw = row.get("threshold", header or DEFAULT_THRESHOLD)
     try:
         value = float(raw.decode() if isinstance(raw, (bytes, bytearray)) else raw)
     except (TypeError, ValueError):
@@ -75,7 +77,7 @@ class FaceDetector:
         answers: list[Any] = [{"images": []} for _ in data]
         for number, row in enumerate(data):
             try:
-                threshold = _threshold(row)
+                threshold = _threshold(row, context.get_request_header(number, THRESHOLD_HEADER))
                 decoded = list(read_images(_body(row)))
             except BadInput as error:
                 context.set_response_status(400, "Bad Request", number)

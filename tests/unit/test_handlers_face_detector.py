@@ -28,6 +28,10 @@ class Context:
         self.system_properties = {"model_dir": str(path.parent), "gpu_id": None}
         self.manifest = {"model": {"serializedFile": path.name}}
         self.statuses: dict[int, int] = {}
+        self.headers: dict[int, dict[str, str]] = {}
+
+    def get_request_header(self, idx: int, key: str) -> str | None:
+        return self.headers.get(idx, {}).get(key)
 
     def set_response_status(self, code: int, phrase: str, index: int) -> None:
         self.statuses[index] = code
@@ -106,6 +110,13 @@ def test_the_threshold_is_the_request_s(detector: FaceDetector, threshold: Any, 
     (answer,), context = ask(detector, {"body": PORTRAIT, "threshold": threshold})
     assert context.statuses == {}
     assert len(answer["images"][0]["scores"]) == faces
+
+
+def test_the_threshold_comes_as_a_header_too(detector: FaceDetector) -> None:
+    context = Context()
+    context.headers = {1: {"X-Threshold": "0.99"}}
+    first, second = detector.handle([{"body": PORTRAIT}, {"body": PORTRAIT}], context)
+    assert [len(answer["images"][0]["scores"]) for answer in (first, second)] == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -61,8 +60,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            where = urlsplit(self.path)
-            state.seen.append({"path": where.path, "query": parse_qs(where.query), "body": body})
+            state.seen.append({"path": self.path, "headers": self.headers, "body": body})
             allowed = state.allows("inference", self.headers["Authorization"])
             self.answer(*(state.predict(body) if allowed else (400, TOKEN_ERROR)))
 
@@ -111,7 +109,7 @@ def test_an_encoded_picture_goes_as_it_is_and_faces_come_back(served: Served) ->
     (call,) = served.seen
     assert call["body"] == b"a picture"
     assert call["path"] == "/predictions/face_detector"
-    assert [float(v) for v in call["query"]["threshold"]] == [0.25]
+    assert float(call["headers"]["X-Threshold"]) == 0.25
 
 
 @pytest.mark.parametrize("shape", [(2, 12, 8), (3, 6, 10, 3)])
