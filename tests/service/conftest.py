@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Iterator
 
@@ -39,6 +40,8 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scratch]:
 @pytest.fixture(scope="session")
 def pod(scratch: Scratch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
     """The whole pod, started once: the very processes that ``make up`` starts."""
+    # An orderly end for `kill` and `timeout` too, or the pod would outlive the tests.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     pod = Pod(tmp_path_factory.mktemp("pod"), free_port())
     try:
         # Two processes each, however many cores: one may die while the other goes on.

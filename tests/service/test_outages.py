@@ -216,7 +216,6 @@ def test_no_queue(api, stopped, clips):
     eventually(lambda: checks(api) == expected, "readiness names the queue")
     assert photo_works(api)
     problem(api.blur(clips.short()), 503, "queue-unavailable")
-    problem(api.blur_uploaded(clips.short()), 503, "queue-unavailable")
     problem(api.get("/v1/jobs/" + "a" * 32), 503, "queue-unavailable")
     problem(api.call("DELETE", "/v1/jobs/" + "a" * 32), 503, "queue-unavailable")
     assert "masquerade_queue_up 0.0" in api.get("/metrics").text
