@@ -12,14 +12,14 @@ monkey.patch_all()
 
 import os  # noqa: E402
 import shutil  # noqa: E402
-import tempfile  # noqa: E402
-from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
+
+from gateway import metrics_folder  # noqa: E402
 
 # Read by prometheus_client when it is first imported, hence before our own modules.
 _own_metrics = None
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    _own_metrics = tempfile.mkdtemp(prefix="masquerade-metrics-")
+    _own_metrics = metrics_folder.create()
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = _own_metrics
 
 from prometheus_client import multiprocess  # noqa: E402
@@ -29,7 +29,7 @@ from gateway.logs import configuration  # noqa: E402
 
 wsgi_app = "gateway.app:from_env()"
 bind = os.environ.get("GATEWAY_BIND", "127.0.0.1:8000")
-worker_class = "gevent"
+worker_class = "gateway.gunicorn_worker.PromptWorker"
 worker_connections = 500
 workers = int(os.environ.get("WEB_CONCURRENCY", 0)) or len(os.sched_getaffinity(0))
 timeout = 60  # a blocked event loop, not a slow request
@@ -61,5 +61,5 @@ def child_exit(_server: Any, worker: Any) -> None:
 
 def on_exit(_server: Any) -> None:
     """Leave no metrics behind."""
-    if _own_metrics and Path(_own_metrics).is_dir():
+    if _own_metrics:
         shutil.rmtree(_own_metrics, ignore_errors=True)

@@ -101,7 +101,7 @@ def _copied(source: Path, out: Path, frames: int, times: int) -> Path:
         with av.open(str(source)) as first:
             kept = [s for s in first.streams if s.type in ("video", "audio")]
             streams = {s.index: target.add_stream_from_template(s) for s in kept}
-        start = 0.0
+        start, last = 0.0, dict[int, int]()
         for _ in range(times):
             with av.open(str(source)) as round_:
                 end = 0.0
@@ -118,6 +118,10 @@ def _copied(source: Path, out: Path, frames: int, times: int) -> Path:
                         end = max(end, float((packet.pts + (packet.duration or 0)) * base))
                     shift = round(start / base)
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                    # Sound that outlasts its picture would overlap the next round's.
+                    if packet.dts <= last.get(packet.stream.index, packet.dts - 1):
+                        continue
+                    last[packet.stream.index] = packet.dts
                     packet.stream = streams[packet.stream.index]
                     target.mux(packet)
             start += end

@@ -32,6 +32,7 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
     def __enter__(self) -> PeakMemory:
+        self._processes()  # what cannot be found fails here, not in the thread
         self._thread.start()
         return self
 

@@ -28,6 +28,11 @@ import urllib3
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 8000
 START_SECONDS = 120
+# Each group is stopped at once; the stores last, when nobody needs them any more.
+GROUPS = {
+    "services": ("torchserve", "renderer", "gateway", "worker"),
+    "stores": ("s3", "redis"),
+}
 INTERNAL = (
     *("s3", "redis", "renderer", "inference", "management", "metrics"),
     *("grpc_inference", "grpc_management"),
@@ -99,7 +104,7 @@ class Pod:
 
     def pids(self, program: str) -> list[int]:
         """Process ids of a program of the pod and its descendants."""
-        out = self._ctl("pid", program).stdout.strip()
+        out = self._ctl("pid", _full_name(program)).stdout.strip()
         if not out.isdigit() or out == "0":
             return []
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -109,7 +114,7 @@ class Pod:
 
     def control(self, action: str, program: str) -> None:
         """``start``, ``stop`` or ``restart`` one program."""
-        done = self._ctl(action, program)
+        done = self._ctl(action, _full_name(program))
         if done.returncode:
             raise PodError((done.stdout + done.stderr).strip())
 
@@ -208,6 +213,8 @@ class Pod:
                 f"stdout_logfile={home}/logs/{name}.log\nstdout_logfile_maxbytes=10MB\n"
                 f"stdout_logfile_backups=1"
             )
+        for priority, (group, names) in enumerate(reversed(GROUPS.items()), 1):
+            sections.append(f"[group:{group}]\nprograms={','.join(names)}\npriority={priority}")
         return "\n\n".join(sections) + "\n"
 
     def _pid(self) -> int | None:
@@ -245,6 +252,11 @@ class Pod:
             return ""
         checks = answer.json().get("checks", {})
         return ", ".join(name for name, check in checks.items() if not check["ok"])
+
+
+def _full_name(program: str) -> str:
+    """As supervisor calls it: with its group."""
+    return next(f"{group}:{program}" for group, names in GROUPS.items() if program in names)
 
 
 def redis_server() -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
+from gateway import stopping
 from gateway.errors import BadOption, BadRequest, Cancelled, TooLarge, revive
 from gateway.http import flows
 from gateway.http.intake import receive, wait_seconds
@@ -70,13 +71,13 @@ def blueprint(services: flows.Services) -> Blueprint:
 
 
 def _await_end(services: flows.Services, job: Job, seconds: float) -> Job:
-    """The job when it ended, or as it is after so long.
+    """The job when it ended, or as it is after so long or when the gateway stops.
 
     Raises:
         MasqueradeError: the reason, when it failed or was cancelled.
     """
     until = time.monotonic() + seconds
-    while job.live and time.monotonic() < until:
+    while job.live and time.monotonic() < until and not stopping.begun():
         time.sleep(_POLL)
         job = services.queue.get(job.id)
     if job.error is not None:

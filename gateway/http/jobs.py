@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from flask import Blueprint, Response, jsonify
 
+from gateway import stopping
 from gateway.errors import MasqueradeError
 from gateway.http import flows
 from gateway.http.views import job_view
@@ -49,10 +50,13 @@ def blueprint(services: flows.Services) -> Blueprint:
 
 
 def _events(services: flows.Services, job: Job) -> Iterator[str]:
-    """Server-sent events: at once, on every change, and a last one when the job ends."""
+    """Server-sent events: at once, on every change, and a last one when the job ends.
+
+    A gateway that stops breaks them off; clients ask again and reach the next one.
+    """
     told: object = None
     spoke = heard = time.monotonic()
-    while True:
+    while not stopping.begun():
         now = (job.status, job.attempts, job.progress)
         if now != told:
             told, spoke = now, time.monotonic()

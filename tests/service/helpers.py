@@ -20,6 +20,7 @@ import requests
 from botocore.config import Config
 
 from deploy.local.pod import Pod
+from gateway import metrics_folder
 
 FINAL = ("done", "failed", "cancelled")
 PATIENCE = 120.0  # seconds that anything may take on a busy machine
@@ -178,6 +179,14 @@ def read_answer(connection: socket.socket) -> requests.Response:
     return answer
 
 
+def live(api: Api) -> int:
+    """Jobs that are queued or running."""
+    for line in api.get("/metrics").text.splitlines():
+        if line.startswith("masquerade_jobs_live "):
+            return int(float(line.split()[1]))
+    raise AssertionError("no such metric")
+
+
 class Bucket:
     """The pod's bucket, seen past the gateway."""
 
@@ -207,10 +216,9 @@ class Scratch:
     own: bool
 
     def names(self) -> set[str]:
-        """What lies in it, except the one folder where a gateway keeps its counters."""
+        """What lies in it, except where there is no memory to keep a gateway's counters in."""
         names = {entry.name for entry in self.path.iterdir()}
-        metrics = sorted(name for name in names if name.startswith("masquerade-metrics-"))
-        return names - set(metrics[:1])
+        return {name for name in names if not name.startswith(metrics_folder.PREFIX)}
 
     @contextlib.contextmanager
     def full(self) -> Iterator[None]:
@@ -257,6 +265,12 @@ def work_horse(pod: Pod) -> psutil.Process:
     """The process that the worker forked for the job that it is at."""
     found = eventually(lambda: pod.pids("worker")[1:], "a work-horse")
     return psutil.Process(found[0])
+
+
+def metrics_of(process: psutil.Process) -> Path:
+    """The folder in which a gateway's process counts."""
+    links = (Path(link.path).readlink() for link in os.scandir(f"/proc/{process.pid}/fd"))
+    return next(link for link in links if link.name.startswith(metrics_folder.PREFIX))
 
 
 def drawing_renderer(pod: Pod) -> psutil.Process:

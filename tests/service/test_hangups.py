@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.service import media
-from tests.service.helpers import FINAL, eventually
+from tests.service.helpers import FINAL, eventually, live
 
 FORM = (
     "POST /v1/blur{query} HTTP/1.1\nHost: pod\n"
@@ -70,14 +70,6 @@ def test_amid_a_wait(api, pod, clips, rudely):
         hang_up(connection, rudely=rudely)
     eventually(lambda: live(api) == before, "the job is over")
     assert 'masquerade_jobs_total{status="done"}' in api.get("/metrics").text
-
-
-def live(api) -> int:
-    """Jobs that are queued or running."""
-    for line in api.get("/metrics").text.splitlines():
-        if line.startswith("masquerade_jobs_live "):
-            return int(float(line.split()[1]))
-    raise AssertionError("no such metric")
 
 
 def test_amid_the_events(api, clips):

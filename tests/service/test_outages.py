@@ -15,6 +15,8 @@ from tests.service.helpers import (
     becomes,
     drawing_renderer,
     eventually,
+    live,
+    metrics_of,
     model_server,
     model_worker,
     problem,
@@ -216,11 +218,14 @@ def test_no_queue(api, stopped, clips):
     eventually(lambda: checks(api) == expected, "readiness names the queue")
     assert photo_works(api)
     problem(api.blur(clips.short()), 503, "queue-unavailable")
+    ask = {"json": {"upload_id": api.upload(clips.short())}}
+    problem(api.call("POST", "/v1/blur", **ask), 503, "queue-unavailable")
     problem(api.get("/v1/jobs/" + "a" * 32), 503, "queue-unavailable")
     problem(api.call("DELETE", "/v1/jobs/" + "a" * 32), 503, "queue-unavailable")
     assert "masquerade_queue_up 0.0" in api.get("/metrics").text
     start()
-    assert api.blur(clips.short(), wait=100).json()["status"] == "done"
+    answer = api.call("POST", "/v1/blur?wait=100", **ask)  # the upload was kept
+    assert answer.json()["status"] == "done"
 
 
 def test_the_queue_goes_away_under_a_video(api, stopped, clips):
@@ -234,17 +239,47 @@ def test_the_queue_goes_away_under_a_video(api, stopped, clips):
     assert view["status"] == "done"
 
 
+def answers(api) -> bool:
+    try:
+        return bool(api.get("/healthz", timeout=5).status_code == 200)
+    except requests.RequestException:
+        return False
+
+
+def test_a_gateway_process_dies(api, pod):
+    master, *workers = (psutil.Process(pid) for pid in pod.pids("gateway"))
+    workers[0].kill()
+    eventually(lambda: len(pod.pids("gateway")) == 1 + len(workers), "it is replaced")
+    counters = metrics_of(master)
+    master.kill()
+    eventually(lambda: not any(worker.is_running() for worker in workers[1:]), "all are gone")
+    eventually(lambda: answers(api), "a new gateway answers")
+    assert photo_works(api)
+    assert not counters.exists()
+
+
+def test_the_gateway_stops_at_once_though_clients_hold_on(api, pod, clips, stopped):
+    job_id = api.submit(clips.long())
+    with ThreadPoolExecutor(2) as pool, requests.Session() as session:
+        assert session.get(f"{api.url}/healthz").status_code == 200  # and is kept alive
+        events = pool.submit(lambda: list(api.events(job_id)))
+        waiting = pool.submit(api.blur, clips.long(), wait=60)
+        eventually(lambda: live(api) == 2, "two jobs are there")
+        begun = time.monotonic()
+        start = stopped("gateway")
+        assert time.monotonic() - begun < 8
+        assert events.result()[-1][0] == "progress"
+        assert waiting.result().status_code == 202
+    start()
+    eventually(lambda: answers(api), "the gateway answers again")
+    for each in (job_id, waiting.result().json()["id"]):
+        assert api.ended(each)["status"] == "done"
+
+
 def test_the_gateway_restarts_without_losing_a_video(api, pod, clips):
     job_id = api.submit(clips.long())
     api.rendering(job_id)
     pod.control("restart", "gateway")
-
-    def answers() -> bool:
-        try:
-            return bool(api.get("/healthz").status_code == 200)
-        except requests.ConnectionError:
-            return False
-
-    eventually(answers, "the gateway answers again")
+    eventually(lambda: answers(api), "the gateway answers again")
     view = api.ended(job_id)
     assert (view["status"], view["attempts"]) == ("done", 1)
