@@ -8,6 +8,7 @@ get presigned URLs that promise no more life than the credentials behind them ha
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
@@ -97,11 +98,16 @@ class Storage:
 
     def put(self, key: str, body: BinaryIO, content_type: str, filename: str = "") -> None:
         """Store a seekable binary file from its start; ``filename`` is the one offered to users."""
+        size = body.seek(0, io.SEEK_END)
         body.seek(0)
         extra = {"ContentType": content_type, "CacheControl": "private, no-store"}
         if filename:
             extra["ContentDisposition"] = f'inline; filename="{filename}"'
         with _store_errors():
+            if size < self._transfer.multipart_threshold:
+                # The transfer's threads cost several times what a small object does.
+                self._client.put_object(Bucket=self._bucket, Key=key, Body=body, **extra)
+                return
             # The transfer closes what it is given; the caller may want the file again.
             self._client.upload_fileobj(
                 _KeepOpen(body), self._bucket, key, ExtraArgs=extra, Config=self._transfer

@@ -30,7 +30,7 @@ CELL_PIXELS = 24
 
 
 def hide(
-    pixels: Pixels,
+    pixels: Pixels | Sequence[Pixels],
     boxes: F32,
     *,
     style: Style = "gaussian",
@@ -42,7 +42,8 @@ def hide(
     """Hide every face of a picture or plane, in place.
 
     Args:
-        pixels: (H, W) or (H, W, C), writable.
+        pixels: (H, W) or (H, W, C), writable; or several of one size (the chroma planes),
+            for which masks are made just once.
         boxes: (N, 4) float32 faces, in pixels of the full picture.
         style: ``gaussian`` and ``pixelate`` keep ``SAMPLES`` samples of a face (a few
             more with an ellipse's soft edge); ``solid`` keeps nothing.
@@ -54,28 +55,31 @@ def hide(
     """
     ratio = np.array([*subsampling, *subsampling], np.float32)
     faces = np.asarray(boxes, np.float32).reshape(-1, 4) / ratio
+    planes = [pixels] if isinstance(pixels, np.ndarray) else list(pixels)
     for box in grown(faces, scale):
-        _hide_one(pixels, box, style, shape, fill)
+        _hide_one(planes, box, style, shape, fill)
 
 
 def _hide_one(
-    pixels: Pixels, box: F32, style: Style, shape: Shape, fill: float | Sequence[float]
+    planes: list[Pixels], box: F32, style: Style, shape: Shape, fill: float | Sequence[float]
 ) -> None:
-    height, width = pixels.shape[:2]
-    outer = grown(box, 1 + FEATHER if shape == "ellipse" else 1.0)
-    left, top = (max(0, math.floor(v)) for v in outer[:2])
-    right, bottom = min(width, math.ceil(outer[2])), min(height, math.ceil(outer[3]))
+    height, width = planes[0].shape[:2]
+    x1, y1, x2, y2 = map(float, box)
+    soft = FEATHER / 2 if shape == "ellipse" else 0.0
+    wide, high = soft * (x2 - x1), soft * (y2 - y1)
+    left, right = max(0, math.floor(x1 - wide)), min(width, math.ceil(x2 + wide))
+    top, bottom = max(0, math.floor(y1 - high)), min(height, math.ceil(y2 + high))
     if right <= left or bottom <= top:
         return
-    region = pixels[top:bottom, left:right]
-    colours = region[..., :3] if region.ndim == 3 and region.shape[2] == 4 else region
-    hidden = _hidden(colours, float(np.maximum(sizes(box), 1).prod()), style, fill)
-    if shape == "box":
-        colours[...] = hidden
-        return
-    x = _distance(float(box[0]), float(box[2]), width, left, right)
-    y = _distance(float(box[1]), float(box[3]), height, top, bottom)
-    colours[...] = _blend(colours, hidden, _ellipse(x, y))
+    if shape == "ellipse":
+        x, y = _distance(x1, x2, width, left, right), _distance(y1, y2, height, top, bottom)
+        shown, weight = _ellipse(x, y)
+    area = max(1.0, x2 - x1) * max(1.0, y2 - y1)
+    for pixels in planes:
+        region = pixels[top:bottom, left:right]
+        colours = region[..., :3] if region.ndim == 3 and region.shape[2] == 4 else region
+        hidden = _hidden(colours, area, style, fill)
+        colours[...] = _blend(colours, hidden, shown, weight) if shape == "ellipse" else hidden
 
 
 def _distance(low: float, high: float, limit: int, start: int, stop: int) -> F32:
@@ -114,19 +118,23 @@ def _hidden(colours: Pixels, area: float, style: Style, fill: float | Sequence[f
     return shown.reshape(colours.shape)
 
 
-def _ellipse(x: F32, y: F32) -> F32:
-    """Weights (h, w) from distances (w,) and (h,): 1 inside, fading to 0 over ``FEATHER``."""
+def _ellipse(x: F32, y: F32) -> tuple[F32, F32]:
+    """Weights (h, w) of the picture and of what hides it, from distances (w,) and (h,).
+
+    They add up to 1; the latter is 1 inside and fades to 0 over ``FEATHER``.
+    """
     reach = (1 + FEATHER) ** 2
     # In squares: a root per pixel is what large faces would wait for.
-    slope = 1 / (reach - 1)
-    weight = np.add.outer((reach - y * y) * slope, -(x * x) * slope).astype(np.float32, copy=False)
-    return np.asarray(np.clip(weight, 0, 1, out=weight), np.float32)
+    slope = np.float32(1 / (reach - 1))
+    weight = ((reach - y * y) * slope)[:, None] - x * x * slope
+    np.clip(weight, 0, 1, out=weight)
+    return 1 - weight, weight
 
 
-def _blend(original: Pixels, hidden: Pixels, weight: F32) -> Pixels:
+def _blend(original: Pixels, hidden: Pixels, shown: F32, weight: F32) -> Pixels:
     if original.dtype == np.uint8:
         a, b = np.ascontiguousarray(original), np.ascontiguousarray(hidden)
-        return cv2.blendLinear(a, b, 1 - weight, weight).reshape(original.shape)
+        return cv2.blendLinear(a, b, shown, weight).reshape(original.shape)
     mask = weight if original.ndim == 2 else weight[..., None]
     mixed = original + (hidden.astype(np.float32) - original) * mask
     return np.rint(mixed).astype(original.dtype)

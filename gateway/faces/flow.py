@@ -7,6 +7,7 @@ Error"). Works on small grey frames: a face is followed, not measured.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -20,8 +21,9 @@ Grey = npt.NDArray[np.uint8]
 GREY_SIDE = 480
 GRID = 4
 SCENE_GRID = 5
-WINDOW = (15, 15)
+WINDOW = (11, 11)
 LEVELS = 3
+STOP = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 15, 0.02)
 MIN_SPAN = 4.0
 MAX_ERROR = 1.5
 SCALE_STEP = 0.06
@@ -43,9 +45,13 @@ class Motion:
 def shrink(luma: npt.NDArray[np.uint8]) -> tuple[Grey, float]:
     """A small copy of a luma plane (H, W), and how many plane pixels one of its pixels is."""
     height, width = luma.shape
-    factor = max(1, round(max(height, width) / GREY_SIDE))
-    size = (max(16, width // factor), max(16, height // factor))
-    return cv2.resize(luma, size, interpolation=cv2.INTER_AREA), float(factor)  # type: ignore[return-value]
+    # Halving is many times cheaper than other ratios.
+    halvings = max(0, round(math.log2(max(height, width) / GREY_SIDE)))
+    small = luma
+    for step in range(1, halvings + 1):
+        size = (max(16, width >> step), max(16, height >> step))
+        small = cv2.resize(small, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    return small.copy() if small is luma else small, float(1 << halvings)
 
 
 def follow(before: Grey, after: Grey, boxes: F32) -> Motion:
@@ -61,19 +67,15 @@ def follow(before: Grey, after: Grey, boxes: F32) -> Motion:
     inside = count * GRID * GRID
     scene_good = good[inside:]
     scene = np.median(moved[inside:][scene_good], axis=0) if scene_good.sum() >= 4 else np.zeros(2)
-    result = boxes.copy()
-    reliable = np.zeros(count, bool)
-    for i in range(count):
-        part = slice(i * GRID * GRID, (i + 1) * GRID * GRID)
-        kept = good[part]
-        if kept.sum() < GRID * GRID // 2:
-            result[i] += np.tile(scene, 2)
-            continue
-        reliable[i] = True
-        shift = np.median(moved[part][kept], axis=0)
-        zoom = _zoom(points[part][kept], there[part][kept])
-        middle, half = centres(boxes[i]) + shift, sizes(boxes[i]) * zoom / 2
-        result[i] = np.concatenate([middle - half, middle + half])
+    shape = (count, GRID * GRID)
+    kept = good[:inside].reshape(shape)
+    reliable = kept.sum(1) >= GRID * GRID // 2
+    shift = _median(moved[:inside].reshape(*shape, 2), kept[..., None])
+    shift[~reliable] = scene
+    zoom = _zoom(points[:inside].reshape(*shape, 2), there[:inside].reshape(*shape, 2), kept)
+    zoom[~reliable] = 1
+    middle, half = centres(boxes) + shift, sizes(boxes) * zoom[:, None] / 2
+    result = np.concatenate([middle - half, middle + half], 1).astype(np.float32)
     return Motion(result, reliable, scene.astype(np.float32))
 
 
@@ -98,16 +100,25 @@ def _track(a: Grey, b: Grey, points: F32) -> tuple[F32, npt.NDArray[np.bool_]]:
         points[:, None],
         None,
         winSize=WINDOW,
-        maxLevel=LEVELS,  # type: ignore[call-overload]
+        maxLevel=LEVELS,
+        criteria=STOP,  # type: ignore[call-overload]
     )
     return there[:, 0], status[:, 0] > 0
 
 
-def _zoom(before: F32, after: F32) -> float:
-    """Median ratio of distances to the median point; 1 where points are too close."""
-    a = np.linalg.norm(before - np.median(before, axis=0), axis=1)
-    b = np.linalg.norm(after - np.median(after, axis=0), axis=1)
-    far = a > 3
-    if far.sum() < 4:
-        return 1.0
-    return float(np.clip(np.median(b[far] / a[far]), 1 - SCALE_STEP, 1 + SCALE_STEP))
+def _median(values: F32, kept: npt.NDArray[np.bool_]) -> F32:
+    """Median over axis 1 of what is kept, (n, m, …) → (n, …); 0 where nothing is."""
+    ordered = np.sort(np.where(kept, values, np.inf), axis=1)
+    count = np.broadcast_to(kept, values.shape).sum(1, keepdims=True)
+    low = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, 1)
+    high = np.take_along_axis(ordered, np.minimum(count // 2, values.shape[1] - 1), 1)
+    return np.where(count > 0, (low + high) / 2, 0)[:, 0].astype(np.float32)
+
+
+def _zoom(before: F32, after: F32, kept: npt.NDArray[np.bool_]) -> F32:
+    """Median ratio (n,) of distances to the median point; 1 where points are too close."""
+    a = np.linalg.norm(before - _median(before, kept[..., None])[:, None], axis=2)
+    b = np.linalg.norm(after - _median(after, kept[..., None])[:, None], axis=2)
+    far = kept & (a > 3)
+    ratio = _median(b / np.maximum(a, 1e-3), far)
+    return np.where(far.sum(1) < 4, 1, ratio.clip(1 - SCALE_STEP, 1 + SCALE_STEP))

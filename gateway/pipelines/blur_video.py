@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from gateway.faces.blur import hide
@@ -107,18 +108,11 @@ class _Edit:
 def hide_in_planes(frame: Frame, spots: list[Spot], options: BlurOptions, black: int) -> None:
     """Hide the spots in a frame's Y, U and V planes; ``black`` is the luma of black."""
     boxes = stacked(spots)
-    luma = frame.planes[0]
-    for number, plane in enumerate(frame.planes):
-        ratio = (round(luma.shape[1] / plane.shape[1]), round(luma.shape[0] / plane.shape[0]))
-        hide(
-            plane,
-            boxes,
-            style=options.style,
-            shape=options.shape,
-            scale=options.scale,
-            subsampling=ratio,
-            fill=black if number == 0 else NEUTRAL,
-        )
+    luma, chroma = frame.planes[0], frame.planes[1:]
+    ratio = (round(luma.shape[1] / chroma[0].shape[1]), round(luma.shape[0] / chroma[0].shape[0]))
+    mask = partial(hide, boxes=boxes, style=options.style, shape=options.shape, scale=options.scale)
+    mask(luma, fill=black)
+    mask(chroma, subsampling=ratio, fill=NEUTRAL)
 
 
 def _per_frame(timeline: Timeline, frames: int) -> list[dict[str, Any]]:
