@@ -72,7 +72,7 @@ class Settings:
     renderer_memory: int = _knob(
         1536 * MIB, "bytes", "address space one renderer may add", _positive
     )
-    image_deadline: int = _knob(30, "s", "longest time for one photo", _positive)
+    image_deadline: int = _knob(30, "s", "longest time for one photo or drawing", _positive)
     video_deadline: int = _knob(6 * 3600, "s", "longest time for one video job", _positive)
     # limits at the door
     max_upload_bytes: int = _knob(2048 * MIB, "bytes", "largest upload", _positive)
@@ -84,11 +84,14 @@ class Settings:
     max_photos_in_flight: int = _knob(
         16, "count", "photos being rendered or waiting, per gateway process", _positive
     )
+    max_drawings_in_flight: int = _knob(
+        8, "count", "drawings being rigged or animated or waiting, per gateway process", _positive
+    )
     max_wait: float = _knob(120.0, "s", "largest ?wait= on a video", _natural)
     # detection
     detect_threshold: float = _knob(0.2, "score", "default face threshold", lambda v: 0 < v < 1)
     detect_interval: float = _knob(
-        0.34, "s", "time between full-resolution looks at a video", _positive
+        0.6, "s", "time between full-resolution looks at a video", _positive
     )
 
     @classmethod

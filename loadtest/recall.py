@@ -106,8 +106,8 @@ def flicker(lab: Lab) -> list[Table]:
 
 
 def residual(lab: Lab) -> list[Table]:
-    """Faces that the detector still finds where the pod has hidden one."""
-    totals: dict[str, list[int]] = {}
+    """Faces that the detector still finds where the pod has hidden one, beside deface's."""
+    totals: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     for path in (*lab.media.photos, *lab.media.videos):
         report = lab.report(path)
         if is_video(path):
@@ -115,25 +115,28 @@ def residual(lab: Lab) -> list[Table]:
         else:
             spots = {0: _boxes(report["faces"])}
         kind = "videos" if is_video(path) else "photos"
-        total = totals.setdefault(kind, [0, 0, 0])
-        step = 5 if lab.quick and is_video(path) else 1
-        for frame, boxes, scores in _detections(lab, lab.ours(path).output, FIRES[0], step):
-            hidden = spots.get(frame, np.empty((0, 4), np.float32))
-            total[0] += len(hidden)
-            inside = _inside(boxes, hidden)
-            for place, threshold in enumerate(FIRES, 1):
-                total[place] += int((inside & (scores >= threshold)).sum())
+        step = 5 if is_video(path) else 1
+        for tool in TOOLS:
+            total = totals[kind, tool]
+            output = getattr(lab, tool)(path).output
+            for frame, boxes, scores in _detections(lab, output, FIRES[0], step):
+                hidden = spots.get(frame, np.empty((0, 4), np.float32))
+                total[0] += len(hidden)
+                inside = _inside(boxes, hidden)
+                for place, threshold in enumerate(FIRES, 1):
+                    total[place] += int((inside & (scores >= threshold)).sum())
     rows: list[list[Cell]] = [
-        [kind, *total, 100 * total[1] / total[0] if total[0] else None]
-        for kind, total in totals.items()
+        [*key, *total, 100 * total[1] / total[0] if total[0] else None]
+        for key, total in totals.items()
     ]
     return [
         Table(
-            "The detector on the pod's own output",
-            ["in", "hidden faces", "fire ≥ 0.2", "fire ≥ 0.5", "≥ 0.2, %"],
+            "The detector on the outputs",
+            ["in", "output of", "faces hidden by us", "fire ≥ 0.2", "fire ≥ 0.5", "≥ 0.2, %"],
             rows,
             "Detections whose centre lies in a box that the pod has hidden, of similar size "
-            "(a third to three times). Goal: none.",
+            "(a third to three times); of videos every fifth frame. Goal: none. A black fill "
+            "fires too: hair and shoulders around it are enough for the detector.",
         )
     ]
 

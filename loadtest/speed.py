@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from loadtest.lab import Blurred, Lab
@@ -14,7 +15,10 @@ STAGES = ("fetch_ms", "analyse_ms", "render_ms", "store_ms")
 
 
 def video(lab: Lab) -> list[Table]:
-    """Each run takes every clip through all tools in turn; ratios are of the same run."""
+    """Each run takes every clip through all tools in turn; ratios are of the same run.
+
+    Of deface's backends, the one that the first run shows slower is then left out.
+    """
     clips = [lab.media.video(name) for name in SPEED_CLIPS]
     lab.blur_video(clips[0])  # the pod is a service: its first job pays for warming up
     ours: dict[str, list[Blurred]] = defaultdict(list)
@@ -26,7 +30,7 @@ def video(lab: Lab) -> list[Table]:
             blurred = lab.blur_video(clip)
             ours[clip.stem].append(blurred)
             seconds[clip.stem, "ours"].append(blurred.seconds)
-            for backend in BACKENDS:
+            for backend in _worth_timing(clip.stem, seconds):
                 ran = lab.peer.blur(clip, lab.work / f"deface-{backend}-{clip.name}", backend)
                 seconds[clip.stem, backend].append(ran.seconds)
                 peak[clip.stem, backend] = max(peak[clip.stem, backend], ran.peak_mb)
@@ -37,7 +41,7 @@ def video(lab: Lab) -> list[Table]:
     stages: list[list[Cell]] = []
     for clip in clips:
         name, frames = clip.stem, frame_count(clip)
-        faster = min(BACKENDS, key=lambda b, name=name: median(seconds[name, b]))  # type: ignore[misc]
+        faster = _faster(name, seconds)
         mine, floor = seconds[name, "ours"], seconds[name, "floor"]
         speeds.append(
             [
@@ -69,8 +73,8 @@ def video(lab: Lab) -> list[Table]:
             speeds,
             "ours: from submit to the result downloaded, through the pod. deface: default "
             "settings and -k. transcode: ffmpeg -c:v libx264 -preset veryfast -c:a copy. "
-            f"Ratios are medians of same-run pairs. Goals: 6× deface (12×); under 3× the "
-            f"transcode (1.5×). {lab.peer.versions()}.",
+            "Ratios are medians of same-run pairs; the slower backend ran once. Goals: 6× deface "
+            f"(12×); under 3× the transcode (1.5×). {lab.peer.versions()}.",
         ),
         Table(
             "Where a video's seconds go, medians",
@@ -83,3 +87,11 @@ def video(lab: Lab) -> list[Table]:
             "the detector saw at full and at half size.",
         ),
     ]
+
+
+def _faster(clip: str, seconds: Mapping[tuple[str, str], list[float]]) -> str:
+    return min(BACKENDS, key=lambda backend: seconds[clip, backend][0])
+
+
+def _worth_timing(clip: str, seconds: Mapping[tuple[str, str], list[float]]) -> Sequence[str]:
+    return [_faster(clip, seconds)] if seconds[clip, BACKENDS[-1]] else BACKENDS

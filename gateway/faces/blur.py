@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gateway.faces.boxes import F32, grown, sizes
+from gateway.faces.boxes import F32, grown
 
 Style = Literal["gaussian", "pixelate", "solid"]
 Shape = Literal["ellipse", "box"]

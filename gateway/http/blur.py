@@ -17,7 +17,7 @@ from gateway.pipelines.options import BlurOptions
 from gateway.settings import MIB
 from gateway.storage import UPLOADS, new_token
 
-_POLL = 0.2  # seconds between two looks at a job that a request waits for
+_POLL = 0.1  # seconds between two looks at a job that a request waits for
 
 
 def blueprint(services: flows.Services) -> Blueprint:

@@ -14,7 +14,7 @@ from gateway.http import flows
 from gateway.http.views import job_view
 from gateway.jobs.store import Job
 
-_POLL = 0.25  # seconds; workers write progress as often
+_POLL = 0.1  # seconds
 _HEARTBEAT = 15.0
 _LONGEST_OUTAGE = 30.0  # seconds without Redis until a stream ends
 

@@ -31,7 +31,7 @@ def blur_video(
     limits: VideoLimits,
     *,
     progress: Progress,
-    interval: float = 0.34,
+    interval: float = 0.6,
 ) -> dict[str, Any]:
     """Hide every face of the video at ``source`` and write an MP4 to ``out``.
 

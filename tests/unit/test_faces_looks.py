@@ -49,11 +49,12 @@ def test_something_small_that_appears_in_a_still_picture_is_looked_at() -> None:
     assert taken.count("full") >= 1
 
 
-def test_restless_pictures_get_half_looks_in_between() -> None:
+def test_restless_pictures_are_looked_at_more() -> None:
     calm, wild = Looks(24), Looks(24)
     gentle = [calm.decide(f) for f in drift(72, 0.1)]
     hasty = [wild.decide(f) for f in drift(72, 12)]
     assert hasty.count("half") > gentle.count("half") >= 1
+    assert hasty.count("full") > gentle.count("full") >= 1
 
 
 def test_a_new_shot_begins_with_a_full_look() -> None:
