@@ -75,7 +75,7 @@ class Analysis:
         self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="detect")
         self._waiting: deque[_Item | _ShotEnd] = deque()
         self._in_flight = 0
-        self._last: U8 | None = None
+        self._last: tuple[U8, U8, U8] | None = None
 
     def __enter__(self) -> Analysis:
         return self
@@ -84,14 +84,16 @@ class Analysis:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def feed(self, index: int, planes: tuple[U8, U8, U8]) -> None:
-        """Take the next frame: Y, U, V planes (chroma full or half size)."""
+        """Take the next frame: Y, U, V planes (chroma full or half size).
+
+        They must stay as they are until the next call.
+        """
         grey, scale = shrink(planes[0])
-        packed = pack(planes)
         if self._cuts.is_cut(grey):
             self._end_shot()
         look = self._looks.decide(grey)
-        self._waiting.append(_Item(index, grey, scale, self._start(packed, look)))
-        self._last = packed
+        self._waiting.append(_Item(index, grey, scale, self._start(planes, look)))
+        self._last = planes
         self._drain(keep=IN_FLIGHT)
 
     def finish(self) -> Timeline:
@@ -110,12 +112,12 @@ class Analysis:
         self._waiting.append(_ShotEnd())
         self._looks.restart()
 
-    def _start(self, packed: U8, look: Look | None) -> Future[Detections] | None:
+    def _start(self, planes: tuple[U8, U8, U8], look: Look | None) -> Future[Detections] | None:
         if look is None:
             return None
         self._in_flight += 1
         self.looks_taken[look] += 1
-        return self._pool.submit(self._detect, packed, look)
+        return self._pool.submit(self._detect, pack(planes), look)
 
     def _detect(self, packed: U8, look: Look) -> Detections:
         if look == "full":
