@@ -57,7 +57,7 @@ def shrink(luma: npt.NDArray[np.uint8]) -> tuple[Grey, float]:
 def follow(before: Grey, after: Grey, boxes: F32) -> Motion:
     """Where boxes (N, 4), pixels of ``before``, are in ``after``."""
     count = len(boxes)
-    points = np.concatenate([_box_points(boxes), _scene_points(before.shape)])
+    points = np.concatenate([_box_points(boxes, before.shape), _scene_points(before.shape)])
     there, found = _track(before, after, points)
     back, returned = _track(after, before, there)
     error = np.linalg.norm(back - points, axis=1)
@@ -79,12 +79,15 @@ def follow(before: Grey, after: Grey, boxes: F32) -> Motion:
     return Motion(result, reliable, scene.astype(np.float32))
 
 
-def _box_points(boxes: F32) -> F32:
+def _box_points(boxes: F32, shape: tuple[int, ...]) -> F32:
+    """A grid in each box, or, of a face cut by the border, in what shows of it."""
     step = (np.arange(GRID, dtype=np.float32) + 0.5) / GRID - 0.5
     grid = np.stack(np.meshgrid(step, step), -1).reshape(-1, 2)
+    limit = np.array([shape[1], shape[0], shape[1], shape[0]], np.float32)
+    shown = np.clip(boxes, 0, limit)
     # A tiny face has no texture of its own at this size: its surroundings carry it.
-    span = np.maximum(sizes(boxes) * 0.8, MIN_SPAN)
-    return (centres(boxes)[:, None] + grid[None] * span[:, None]).reshape(-1, 2).astype(np.float32)
+    span = np.maximum(sizes(shown) * 0.8, MIN_SPAN)
+    return (centres(shown)[:, None] + grid[None] * span[:, None]).reshape(-1, 2).astype(np.float32)
 
 
 def _scene_points(shape: tuple[int, ...]) -> F32:

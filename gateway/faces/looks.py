@@ -18,7 +18,7 @@ Look = Literal["full", "half"]
 
 THUMBNAIL = (64, 36)
 STILL = 1.5
-STILL_STRETCH = 4
+STILL_STRETCH = 2
 RESTLESS = 24.0
 HASTE = 0.6
 

@@ -24,6 +24,7 @@ from gateway.faces.flow import Grey, Motion, follow
 MIN_IOU = 0.15
 MAX_OFFSET = 0.6
 MAX_SIZE_RATIO = 2.0
+NEAR = 2
 Follow = Callable[[Grey, Grey, F32], Motion]
 
 
@@ -57,18 +58,24 @@ class Track:
         """The last frame with a box."""
         return self.first + len(self.boxes) - 1
 
-    def see(self, frame: int, box: F32, score: float) -> None:
-        """Pin the path to a detection at its last frame, ``frame``."""
+    def see(self, frame: int, box: F32, score: float, inside: F32) -> None:
+        """Pin the path to a detection at its last frame, ``frame``.
+
+        inside: box (4,); an edge of a face on or beyond it is cut by the picture's border.
+        """
         gap = frame - self.last_seen
         start = self.last_seen - self.first
-        if self.drifted:
-            anchor = self.boxes[start]
-            for step in range(1, gap):
-                self.boxes[start + step] = anchor + (box - anchor) * (step / gap)
-        else:
-            drift = box - self.boxes[-1]
-            for step in range(1, gap):
-                self.boxes[start + step] = self.boxes[start + step] + drift * (step / gap)
+        box = uncut(box, self.boxes[-1], inside)
+        anchor = uncut(self.boxes[start], box, inside)
+        grown, drift = anchor - self.boxes[start], box - self.boxes[-1]
+        self.boxes[start] = anchor
+        for step in range(1, gap):
+            part = step / gap
+            if self.drifted:
+                self.boxes[start + step] = anchor + (box - anchor) * part
+            else:
+                path = self.boxes[start + step]
+                self.boxes[start + step] = path + grown * (1 - part) + drift * part
         self.boxes[-1] = box
         self.detected.add(frame)
         self.last_seen, self.drifted = frame, False
@@ -136,11 +143,13 @@ class Tracker:
         weak = np.flatnonzero(found.scores < self.options.threshold)
         free = list(self._active)
         used: set[int] = set()
+        height, width = self._greys[-1][1].shape
+        inside = scale * np.array([NEAR, NEAR, width - NEAR, height - NEAR], np.float32)
         for group in (strong, weak):
             pairs = associate([t.boxes[-1] for t in free], found.boxes[group])
             for i, j in pairs:
                 index = int(group[j])
-                free[i].see(frame, found.boxes[index], float(found.scores[index]))
+                free[i].see(frame, found.boxes[index], float(found.scores[index]), inside)
                 used.add(index)
             free = [t for n, t in enumerate(free) if n not in {i for i, _ in pairs}]
         for index in set(strong.tolist()) - used:
@@ -158,6 +167,20 @@ class Tracker:
             Track(self._count, frame - len(path) + 1, path, {frame}, score, last_seen=frame)
         )
         self._count += 1
+
+
+def uncut(box: F32, like: F32, inside: F32) -> F32:
+    """A face's box (4,), continued beyond the picture's border to the size of ``like``.
+
+    A detector's box ends where the picture does. Taken for a smaller face, it would pull
+    the path between it and the whole face off the face.
+    """
+    low, high = box[:2], box[2:]
+    cut_low, cut_high = low <= inside[:2], high >= inside[2:]
+    size = np.maximum(sizes(like), high - low)
+    return np.concatenate(
+        [np.where(cut_low, high - size, low), np.where(cut_high, low + size, high)]
+    ).astype(np.float32)
 
 
 def associate(predicted: list[F32], boxes: F32) -> list[tuple[int, int]]:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from gateway.faces.boxes import Detections
 from gateway.faces.cuts import CutDetector
 from gateway.faces.flow import Grey, shrink
-from gateway.faces.looks import Look, Looks
+from gateway.faces.looks import STILL_STRETCH, Look, Looks
 from gateway.faces.timeline import Timeline
 from gateway.faces.tracks import Tracker, TrackerOptions
 
@@ -70,7 +70,8 @@ class Analysis:
         frames = max(1, round(rate * interval))
         self._looks = Looks(frames)
         self._cuts = CutDetector()
-        gap = max(2, round(rate * MAX_GAP_SECONDS))
+        # A track must outlive the longest time without a look.
+        gap = max(round(rate * MAX_GAP_SECONDS), (STILL_STRETCH + 1) * frames)
         self._tracker = Tracker(TrackerOptions(threshold, max_gap=gap, extend=frames))
         self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="detect")
         self._waiting: deque[_Item | _ShotEnd] = deque()
