@@ -246,11 +246,9 @@ class Pod:
     def _not_ready(self) -> str:
         try:
             answer = urllib3.request("GET", f"{self.url}/readyz", timeout=5.0, retries=False)
-        except urllib3.exceptions.HTTPError:
+            checks = answer.json()["checks"]
+        except (urllib3.exceptions.HTTPError, ValueError, LookupError, TypeError):
             return "gateway"
-        if answer.status == 200:
-            return ""
-        checks = answer.json().get("checks", {})
         return ", ".join(name for name, check in checks.items() if not check["ok"])
 
 
