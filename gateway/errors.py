@@ -83,6 +83,18 @@ class BadOption(MasqueradeError):
     status, code, title = 422, "bad-option", "Bad option"
 
 
+class BadDrawing(MasqueradeError):
+    """A drawing, mask or skeleton that no figure can be made of."""
+
+    status, code, title = 422, "bad-drawing", "Unusable drawing"
+
+
+class BadMotion(MasqueradeError):
+    """A BVH file or its configuration that no figure can be moved by."""
+
+    status, code, title = 422, "bad-motion", "Unusable motion"
+
+
 class Busy(MasqueradeError):
     """All places are taken; come back later."""
 

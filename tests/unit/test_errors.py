@@ -24,6 +24,8 @@ CODES = {
     "unsupported-media": 415,
     "bad-media": 422,
     "bad-option": 422,
+    "bad-drawing": 422,
+    "bad-motion": 422,
     "busy": 429,
     "model-unavailable": 503,
     "storage-unavailable": 503,

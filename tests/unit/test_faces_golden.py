@@ -92,4 +92,5 @@ def test_hidden_faces_look_as_they_did(name: str) -> None:
 
 
 def test_every_golden_picture_is_in_use() -> None:
-    assert {file.stem for file in FOLDER.glob("*.png")} == set(PICTURES)
+    ours = {file.stem for file in FOLDER.glob("*.png") if not file.stem.startswith("animate-")}
+    assert ours == set(PICTURES)
