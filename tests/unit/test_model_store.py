@@ -231,11 +231,51 @@ def test_the_command_line_says_what_is_wrong_and_fails(
     assert not list((tmp_path / "out").glob("*.mar"))
 
 
-def test_our_own_recipe_pins_everything_it_takes() -> None:
-    file = store.STORE / "face_detector" / "model.toml"
+def test_weights_of_our_own_come_from_the_repository_as_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    (tmp_path / "net.onnx").write_bytes(b"trained")
+    ours = {"weights_sha256": store.sha256(b"trained"), "source": {"file": "net.onnx"}}
+    assert fetch_weights(ours) == b"trained"
+    (tmp_path / "net.onnx").write_bytes(b"changed")
+    with pytest.raises(BuildError, match=r"net\.onnx has SHA-256 .* not used"):
+        fetch_weights(ours)
+    (tmp_path / "net.onnx").unlink()
+    with pytest.raises(BuildError, match=r"net\.onnx cannot be read"):
+        fetch_weights(ours)
+
+
+def test_an_archive_put_in_place_of_ours_is_kept(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = build(recipe_file, tmp_path / "out")
+    with zipfile.ZipFile(archive, "w") as other:
+        manifest = {"model": {"modelName": "tiny", "handler": "their_handler.py"}}
+        other.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
+    archive.with_suffix(".stamp").unlink()
+    before = archive.read_bytes()
+    build(recipe_file, tmp_path / "out")
+    assert archive.read_bytes() == before
+    assert "kept as found" in capsys.readouterr().out
+    archive.write_bytes(b"half an archive")
+    build(recipe_file, tmp_path / "out")
+    assert zipfile.is_zipfile(archive)
+
+
+RECIPES = sorted(store.STORE.glob("*/model.toml"))
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.parent.name)
+def test_our_own_recipes_pin_everything_they_take(file: Path) -> None:
     ours = tomllib.loads(file.read_text())
-    assert "==" in ours["source"]["package"]
-    assert len(ours["source"]["wheel_sha256"]) == len(ours["weights_sha256"]) == 64
+    source = ours["source"]
+    assert len(ours["weights_sha256"]) == 64
     assert ours["weights_licence"]
-    assert ours["source"]["licence"]
+    if "file" in source:
+        assert store.sha256((store.ROOT / source["file"]).read_bytes()) == ours["weights_sha256"]
+    else:
+        assert "==" in source["package"]
+        assert len(source["wheel_sha256"]) == 64
+        assert source["licence"]
     assert all(path.is_file() for path in store.inputs(file, ours))

@@ -1,0 +1,137 @@
+"""Train the rigger on made-up drawings: ``python -m model_store.rigger.train``.
+
+Resumable: the same command goes on where the run in ``--out`` stopped. A run goes
+through sizes (``--size 128 --steps 6000``, then ``--size 192 --steps 9000``): the
+weights follow, the learning rate stays level and falls over the last third of the
+steps. On a CPU one thread is fastest; drawing runs in ``--workers`` of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from .losses import losses, scores
+from .network import Rigger
+from .views import Drawings
+
+WARM_UP = 150
+AVERAGE = 0.995  # of the weights that are kept
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/rigger"))
+    parser.add_argument("--steps", type=int, default=9000, help="total, with those before")
+    parser.add_argument("--size", type=int, default=128, help="side of the views, pixels")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--fall", type=float, default=0.35, help="share of the steps at the end")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--bf16", action="store_true", help="pays on a GPU or AVX512_BF16")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+def rate_at(step: int, args: argparse.Namespace) -> float:
+    """The learning rate: up, level, and down along a cosine."""
+    falling = max(1, int(args.steps * args.fall))
+    left = (args.steps - step) / falling
+    fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, max(0.0, left)))
+    return float(args.rate * min(1.0, (step + 1) / WARM_UP) * (0.01 + 0.99 * fall))
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint that is never half there."""
+    partial = path.with_suffix(".part")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def main() -> None:
+    """Train until ``--steps``."""
+    args = arguments()
+    torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+    args.out.mkdir(parents=True, exist_ok=True)
+    checkpoint = args.out / "last.pt"
+    network: nn.Module = Rigger().to(device, memory_format=torch.channels_last)
+    kept = copy.deepcopy(network).eval()
+    optimizer = torch.optim.AdamW(network.parameters(), args.rate, weight_decay=0.02)
+    start = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        network.load_state_dict(state["network"])
+        kept.load_state_dict(state["kept"])
+        optimizer.load_state_dict(state["optimizer"])
+        start = state["step"]
+    loader = DataLoader(
+        Drawings(args.size, seed=args.seed * 1_000_003 + start),
+        args.batch, num_workers=args.workers, pin_memory=device.type == "cuda",
+        prefetch_factor=4 if args.workers else None,
+    )  # fmt: skip
+    log, clock = SummaryWriter(str(args.out)), time.monotonic()
+    sums: dict[str, float] = {}
+    for step, batch in zip(range(start, args.steps), loader, strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(step, args)
+        batch = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+        heads, parts = learn(network, optimizer, batch, args.bf16)
+        follow(kept, network, min(AVERAGE, (step + 1) / (step + 10)))
+        now = {key: value.item() for key, value in parts.items()} | scores(heads, batch)
+        for key, value in now.items():
+            sums[key] = value if key not in sums else sums[key] * 0.98 + value * 0.02
+        if (step + 1) % 50 == 0:
+            for key, value in sums.items():
+                log.add_scalar(key, value, step + 1)
+            speed = 50 * args.batch / (time.monotonic() - clock)
+            clock = time.monotonic()
+            line = " ".join(f"{key} {value:.3f}" for key, value in sums.items())
+            print(f"{step + 1}: {line} · {speed:.0f} views/s", flush=True)
+        if (step + 1) % 100 == 0 or step + 1 == args.steps:
+            save(checkpoint, {
+                "step": step + 1, "network": network.state_dict(), "kept": kept.state_dict(),
+                "optimizer": optimizer.state_dict(),
+            })  # fmt: skip
+    log.close()
+
+
+def learn(
+    network: nn.Module, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], bf16: bool
+) -> tuple[Any, dict[str, Tensor]]:
+    """One step down the gradient."""
+    image = batch["image"].float().contiguous(memory_format=torch.channels_last)
+    with torch.autocast(image.device.type, torch.bfloat16, enabled=bf16):
+        heads = network(image)
+    parts = losses(heads, batch)
+    optimizer.zero_grad(set_to_none=True)
+    torch.stack(list(parts.values())).sum().backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+    optimizer.step()
+    return heads, parts
+
+
+@torch.no_grad()
+def follow(kept: nn.Module, network: nn.Module, share: float) -> None:
+    """Move the kept weights, a running average, towards the network's."""
+    for slow, fast in zip(kept.state_dict().values(), network.state_dict().values(), strict=True):
+        if slow.dtype.is_floating_point:
+            slow.lerp_(fast, 1 - share)
+        else:
+            slow.copy_(fast)
+
+
+if __name__ == "__main__":
+    main()
