@@ -149,21 +149,15 @@ class Client:
         self, path: Path, options: Mapping[str, str], *, sent: Progress | None = None
     ) -> Result | Job:
         """Hand one file in: a photo comes back finished, a video as a job."""
-        size = path.stat().st_size
-        if size > DIRECT_LIMIT:
-            ticket = self.upload(path, sent=sent)
-            answer = self._call("POST", "/v1/blur", json={"upload_id": ticket, **options})
-        else:
-            body = path.read_bytes()
-            answer = self._call(
-                "POST", "/v1/blur", data=dict(options), files={"file": (path.name, body)}
-            )
-            if sent:
-                sent(size, size)
-        data = answer.json()
+        data = self._send("/v1/blur", path, options, sent)
         if data["kind"] == "image":
             return Result.from_json("image", data["id"], data)
         return Job.from_json(data)
+
+    def animate(self, path: Path, options: Mapping[str, str]) -> dict[str, str]:
+        """Hand a drawing in; returns motion → presigned URL."""
+        answer = self._send("/v1/animate", path, options, None)
+        return {name: item["url"] for name, item in answer["animations"].items()}
 
     def upload(self, path: Path, *, sent: Progress | None = None) -> str:
         """Put a file into the object store by a presigned URL; returns its upload id."""
@@ -231,6 +225,19 @@ class Client:
                 if not left:
                     raise MasqueradeError(f"the download broke off: {error}") from error
                 self._pause(1.0)
+
+    def _send(
+        self, route: str, path: Path, options: Mapping[str, str], sent: Progress | None
+    ) -> dict[str, Any]:
+        size = path.stat().st_size
+        if size > DIRECT_LIMIT:
+            ticket = self.upload(path, sent=sent)
+            return dict(self._call("POST", route, json={"upload_id": ticket, **options}).json())
+        files = {"file": (path.name, path.read_bytes())}
+        answer = self._call("POST", route, data=dict(options), files=files)
+        if sent:
+            sent(size, size)
+        return dict(answer.json())
 
     def _events(self, id: str) -> Iterator[Job]:
         with self._call(

@@ -89,6 +89,12 @@ class BadDrawing(MasqueradeError):
     status, code, title = 422, "bad-drawing", "Unusable drawing"
 
 
+class NoFigure(BadDrawing):
+    """The picture shows no drawn figure."""
+
+    code, title = "no-figure", "No figure found"
+
+
 class BadMotion(MasqueradeError):
     """A BVH file or its configuration that no figure can be moved by."""
 

@@ -1,6 +1,6 @@
 """gunicorn's configuration for the renderer: ``gunicorn -c python:gateway.gunicorn_renderer``.
 
-Sync workers: one request a process, killed at its deadline, replaced at once.
+Sync workers: one request a process, which ends at its deadline and is replaced at once.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ bind = f"127.0.0.1:{_address.port}"
 worker_class = "sync"
 workers = int(os.environ.get("WEB_CONCURRENCY", 0)) or len(os.sched_getaffinity(0))
 preload_app = True  # a replaced process starts with everything imported
-timeout = _settings.image_deadline
-graceful_timeout = _settings.image_deadline
+# Requests have deadlines of their own (see ``gateway.renderer``); this is for a stuck process.
+timeout = max(_settings.image_deadline, _settings.drawing_deadline)
+graceful_timeout = timeout
 backlog = 256
 max_requests, max_requests_jitter = 2000, 500  # whatever a decoder leaks ends here
 accesslog = None

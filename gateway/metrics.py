@@ -1,4 +1,4 @@
-"""What Prometheus can ask: requests, latencies, stage times, faces, jobs, the queue.
+"""What Prometheus can ask: requests, latencies, stage times, faces, drawings, jobs, the queue.
 
 Counts of the gateway's processes are added up by prometheus_client's multiprocess
 mode; those of jobs come out of Redis when asked, whichever worker did them.
@@ -40,6 +40,13 @@ FACES = Counter("masquerade_photo_faces_total", "Faces blurred in photos")
 IN_FLIGHT = Gauge(
     "masquerade_photos_in_flight", "Photos rendered or waiting", multiprocess_mode="livesum"
 )
+DRAWING_STAGES = Histogram(
+    "masquerade_drawing_stage_seconds", "Time of a drawing's stages", ["stage"], buckets=_SECONDS
+)
+ANIMATIONS = Counter("masquerade_animations_total", "Animations made of drawings")
+DRAWINGS_IN_FLIGHT = Gauge(
+    "masquerade_drawings_in_flight", "Drawings at work or waiting", multiprocess_mode="livesum"
+)
 
 
 def request(route: str, method: str, status: int, seconds: float) -> None:
@@ -51,13 +58,28 @@ def request(route: str, method: str, status: int, seconds: float) -> None:
 def photo(faces: int, timings: Mapping[str, float]) -> None:
     """Count one blurred photo; ``timings`` in ms under names ending in ``_ms``."""
     FACES.inc(faces)
-    for name, value in timings.items():
-        STAGES.labels(name.removesuffix("_ms")).observe(value / 1000)
+    _stages(STAGES, timings)
 
 
 def photo_in_flight() -> AbstractContextManager[None]:
     """Counts as one photo in flight while entered."""
     return IN_FLIGHT.track_inprogress()
+
+
+def drawing(animations: int, timings: Mapping[str, float]) -> None:
+    """Count one rigged or animated drawing; ``timings`` as in :func:`photo`."""
+    ANIMATIONS.inc(animations)
+    _stages(DRAWING_STAGES, timings)
+
+
+def drawing_in_flight() -> AbstractContextManager[None]:
+    """Counts as one drawing in flight while entered."""
+    return DRAWINGS_IN_FLIGHT.track_inprogress()
+
+
+def _stages(histogram: Histogram, timings: Mapping[str, float]) -> None:
+    for name, value in timings.items():
+        histogram.labels(name.removesuffix("_ms")).observe(value / 1000)
 
 
 def render(queue: JobQueue) -> bytes:

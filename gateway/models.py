@@ -1,4 +1,4 @@
-"""The TorchServe client: the only place that knows its addresses and its answers.
+"""The TorchServe clients: the only place that knows its addresses and its answers.
 
 The model server is in the same pod, yet it restarts, runs out of memory and keeps
 answering "Healthy" while its worker is dead: every call has its own time limit, and
@@ -7,26 +7,37 @@ readiness means that a worker of the model reports READY.
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self, TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import urllib3
 
+from gateway.drawings.character import PARENTS
 from gateway.errors import BadMedia, ModelUnavailable, TooLarge
 from gateway.faces.boxes import Detections
 from gateway.settings import Settings
 
+U8 = npt.NDArray[np.uint8]
+T = TypeVar("T")
+
 READY_TIMEOUT = 1.0
 
 
-class FaceDetector:
-    """Calls the ``face_detector`` model. Safe to share between threads."""
+class Model:
+    """Calls one model of the server. Safe to share between threads."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
 
     def __init__(
         self,
@@ -41,8 +52,8 @@ class FaceDetector:
         patience: how long to keep trying (seconds) while the model is away; jobs
         wait, interactive requests do not.
         """
-        self._url = f"{url}/predictions/face_detector"
-        self._describe = f"{management_url}/models/face_detector"
+        self._url = f"{url}/predictions/{self.name}"
+        self._describe = f"{management_url}/models/{self.name}"
         self._key_file = key_file
         self._keys: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -51,8 +62,8 @@ class FaceDetector:
         self._http = urllib3.PoolManager(maxsize=8, retries=False)
 
     @classmethod
-    def from_settings(cls, settings: Settings, patience: float = 0.0) -> FaceDetector:
-        """The detector these settings point at."""
+    def from_settings(cls, settings: Settings, patience: float = 0.0) -> Self:
+        """The model these settings point at."""
         return cls(
             settings.torchserve_url,
             settings.torchserve_management_url,
@@ -60,25 +71,6 @@ class FaceDetector:
             settings.model_timeout,
             patience,
         )
-
-    def detect_encoded(self, data: bytes, threshold: float) -> Detections:
-        """Faces in one encoded image, in the pixels of the image turned upright.
-
-        Raises:
-            ModelUnavailable: the model is down or did not answer in time.
-            BadMedia: the model server cannot read the image.
-        """
-        return self._detect(data, threshold)[0]
-
-    def detect_frames(self, frames: npt.NDArray[np.uint8], threshold: float) -> list[Detections]:
-        """Faces in N frames: (N, H, W, 3) BGR or (N, H·3/2, W) I420, uint8.
-
-        Raises:
-            ModelUnavailable: the model is down or did not answer in time.
-        """
-        body = io.BytesIO()
-        np.lib.format.write_array(body, np.ascontiguousarray(frames), version=(1, 0))
-        return self._detect(body.getbuffer(), threshold)
 
     def ready(self) -> str | None:
         """None when a worker of the model is ready, else what is wrong."""
@@ -96,38 +88,40 @@ class FaceDetector:
             return "the model server does not answer"
         return None if "READY" in states else f"no model worker is ready ({', '.join(states)})"
 
-    def _detect(self, body: Any, threshold: float) -> list[Detections]:
+    def _ask(
+        self, body: Any, read: Callable[[Any], T], headers: Mapping[str, str] | None = None
+    ) -> list[T]:
+        """What ``read`` makes of each image in the answer; it may raise what bad values raise."""
         give_up = time.monotonic() + self._patience
         while True:
             try:
-                return self._call(body, threshold)
+                return self._call(body, read, headers or {})
             except ModelUnavailable:
                 if time.monotonic() > give_up:
                     raise
                 time.sleep(1.0)
 
-    def _call(self, body: Any, threshold: float) -> list[Detections]:
-        answer = self._post(body, threshold)
+    def _call(self, body: Any, read: Callable[[Any], T], headers: Mapping[str, str]) -> list[T]:
+        answer = self._post(body, headers)
         if answer.status == 400 and b"Token" in answer.data[:500]:
             # A restarted TorchServe has new keys.
             self._forget_keys()
-            answer = self._post(body, threshold)
+            answer = self._post(body, headers)
         if answer.status == 413:
             raise TooLarge("the picture is larger than the model server takes")
         if answer.status == 400 and b"Token" not in answer.data[:500]:
-            raise BadMedia("the face detector cannot read this picture")
+            raise BadMedia(f"the {self.title} cannot read this picture")
         if answer.status != 200:
-            raise ModelUnavailable(f"the face detector failed (status {answer.status}); try again")
+            raise ModelUnavailable(f"the {self.title} failed (status {answer.status}); try again")
         try:
-            images = json.loads(answer.data)["images"]
-            found = [Detections.of(i["boxes"], i["scores"], i["landmarks"]) for i in images]
-        except (ValueError, LookupError, TypeError):
+            found = [read(image) for image in json.loads(answer.data)["images"]]
+        except (ValueError, LookupError, TypeError, AttributeError, cv2.error):
             found = []
         if not found:
-            raise ModelUnavailable("the face detector's answer is unreadable; try again")
+            raise ModelUnavailable(f"the {self.title}'s answer is unreadable; try again")
         return found
 
-    def _post(self, body: Any, threshold: float) -> urllib3.BaseHTTPResponse:
+    def _post(self, body: Any, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         try:
             return self._http.request(
                 "POST",
@@ -135,13 +129,13 @@ class FaceDetector:
                 body=body,
                 headers={
                     "Content-Type": "application/octet-stream",
-                    "X-Threshold": f"{threshold:.3f}",
+                    **headers,
                     **self._auth("inference"),
                 },
                 timeout=urllib3.Timeout(connect=2.0, read=self._timeout),
             )
         except (urllib3.exceptions.HTTPError, OSError):
-            raise ModelUnavailable("the face detector does not answer; try again") from None
+            raise ModelUnavailable(f"the {self.title} does not answer; try again") from None
 
     def _auth(self, kind: str) -> dict[str, str]:
         if not self._key_file:
@@ -158,3 +152,93 @@ class FaceDetector:
     def _forget_keys(self) -> None:
         with self._lock:
             self._keys = {}
+
+
+class FaceDetector(Model):
+    """The ``face_detector`` model."""
+
+    name, title = "face_detector", "face detector"
+
+    def detect_encoded(self, data: bytes, threshold: float) -> Detections:
+        """Faces in one encoded image, in the pixels of the image turned upright.
+
+        Raises:
+            ModelUnavailable: the model is down or did not answer in time.
+            BadMedia: the model server cannot read the image.
+        """
+        return self._detect(data, threshold)[0]
+
+    def detect_frames(self, frames: U8, threshold: float) -> list[Detections]:
+        """Faces in N frames: (N, H, W, 3) BGR or (N, H·3/2, W) I420, uint8.
+
+        Raises:
+            ModelUnavailable: the model is down or did not answer in time.
+        """
+        return self._detect(_npy(frames), threshold)
+
+    def _detect(self, body: Any, threshold: float) -> list[Detections]:
+        return self._ask(body, _faces, {"X-Threshold": f"{threshold:.3f}"})
+
+
+@dataclass(frozen=True)
+class FoundFigure:
+    """A drawn figure as the rigger sees it, in pixels of the picture it was shown.
+
+    box: x1, y1, x2, y2. score: 0 to 1. joints: the 16 of ``PARENTS``, each x, y.
+    mask: uint8, 255 where the figure is; it covers ``mask_box`` (whole pixels, half-open).
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    joints: dict[str, tuple[float, float]]
+    mask_box: tuple[int, int, int, int]
+    mask: U8
+
+
+class Rigger(Model):
+    """The ``rigger`` model."""
+
+    name, title = "rigger", "rigger"
+
+    def rig(self, picture: U8) -> list[FoundFigure]:
+        """The drawn figures in a picture (H, W, 3) uint8 BGR, best first; maybe none.
+
+        Raises:
+            ModelUnavailable: the model is down, did not answer in time or unreadably.
+        """
+
+        def figures(image: Any) -> list[FoundFigure]:
+            return [_figure(found, picture.shape) for found in image["figures"]]
+
+        return self._ask(_npy(picture[None]), figures)[0]
+
+
+def _npy(frames: U8) -> memoryview:
+    body = io.BytesIO()
+    np.lib.format.write_array(body, np.ascontiguousarray(frames), version=(1, 0))
+    return body.getbuffer()
+
+
+def _faces(image: Any) -> Detections:
+    return Detections.of(image["boxes"], image["scores"], image["landmarks"])
+
+
+def _figure(found: Any, shape: Sequence[int]) -> FoundFigure:
+    """One figure of the answer; ValueError where it contradicts itself or the picture."""
+    box, score = np.array(found["box"], float), float(found["score"])
+    joints = np.array([found["joints"][name][:2] for name in PARENTS], float)
+    x1, y1, x2, y2 = (int(v) for v in found["mask"]["box"])
+    encoded = np.frombuffer(base64.b64decode(found["mask"]["png"], validate=True), np.uint8)
+    mask = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE) if encoded.size else None
+    inside = 0 <= x1 < x2 <= shape[1] and 0 <= y1 < y2 <= shape[0]
+    if mask is None or not inside or mask.shape != (y2 - y1, x2 - x1):
+        raise ValueError("the mask does not fit")
+    if box.shape != (4,) or joints.shape != (len(PARENTS), 2) or not np.isfinite(joints).all():
+        raise ValueError("the box or the joints are no numbers")
+    return FoundFigure(
+        tuple(box.tolist()),
+        score,
+        dict(zip(PARENTS, (tuple(joint) for joint in joints.tolist()), strict=True)),
+        (x1, y1, x2, y2),
+        np.asarray(mask, np.uint8),
+    )

@@ -1,25 +1,30 @@
-"""The renderer: decodes and draws photos and probes videos, one request a process.
+"""The renderer: decodes and draws photos and drawings, probes videos; one request a process.
 
 Served by gunicorn's sync workers on loopback for the gateway only, so that hostile
 files meet a process which may crash, be killed at its deadline or run out of its
 memory, and takes nothing but its own request along. Internal routes: ``/image``
 (bytes in; JSON of ``X-Meta-Length`` bytes, then the picture, out), ``/probe`` (a path
-``/proc/<pid>/fd/<n>`` in; JSON out). An error is JSON ``{code, message}``.
+``/proc/<pid>/fd/<n>`` in; JSON out), ``/drawing`` (records in and out, see
+``gateway.renderer_drawings``; an error may be the last record) and ``/motion`` (records in,
+JSON out). An error is JSON ``{code, message}``.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import resource
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, request
 
-from gateway import logs
+from gateway import logs, renderer_drawings
 from gateway.errors import (
     BadRequest,
     DeadlineExceeded,
@@ -29,23 +34,26 @@ from gateway.errors import (
     TooLarge,
     is_disk_full,
 )
+from gateway.http.records import record
 from gateway.http.rendering import DEADLINE, META_LENGTH, OPTIONS, REQUEST_ID
 from gateway.media.images import ImageLimits
 from gateway.media.video import VideoLimits, probe
-from gateway.models import FaceDetector
+from gateway.models import FaceDetector, Rigger
 from gateway.pipelines.blur_image import blur_image
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_GRACE = 0.5  # seconds that a request may go on after its deadline, to end in good order
 _FILE = re.compile(r"/proc/\d+/fd/\d+")
 
 
-def create_renderer(settings: Settings, detector: Any = None) -> Flask:
-    """The renderer as a WSGI application; ``detector`` stands in for TorchServe in tests."""
+def create_renderer(settings: Settings, detector: Any = None, rigger: Any = None) -> Flask:
+    """The renderer as a WSGI application; ``detector``, ``rigger`` replace TorchServe in tests."""
     app = Flask(__name__, static_folder=None)
     detector = detector or FaceDetector.from_settings(settings)
+    rigger = rigger or Rigger.from_settings(settings)
     image_limits = ImageLimits(
         bytes=settings.max_image_bytes,
         pixels=settings.max_image_pixels,
@@ -54,11 +62,18 @@ def create_renderer(settings: Settings, detector: Any = None) -> Flask:
     video_limits = VideoLimits(pixels=settings.max_video_pixels, seconds=settings.max_video_seconds)
 
     @app.before_request
-    def check_deadline() -> None:
+    def begin() -> None:
         logs.request_id.set(request.headers.get(REQUEST_ID, ""))
-        if time.time() > float(request.headers.get(DEADLINE, "inf")):
-            # Its gateway has given up while it waited; rendering it would delay the others.
-            raise DeadlineExceeded("the service was too busy to finish this file in time")
+        # Its gateway may have given up while it waited; rendering it would delay the others.
+        check_deadline(_deadline(), "the service was too busy to finish this file in time")
+        # Ends the process, also amid a decoder's code that never returns.
+        if math.isfinite(_deadline()):
+            signal.setitimer(signal.ITIMER_REAL, _deadline() - time.time() + _GRACE)
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        response.call_on_close(lambda: signal.setitimer(signal.ITIMER_REAL, 0))
+        return response
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:
@@ -102,16 +117,48 @@ def create_renderer(settings: Settings, detector: Any = None) -> Flask:
             "seconds": info.seconds,
         }
 
+    @app.post("/drawing")
+    def drawing() -> Response:
+        deadline = _deadline()
+
+        def check() -> None:
+            check_deadline(deadline, "this took longer than it may; ask for less at once")
+
+        records = renderer_drawings.work(request.get_data(cache=False), rigger, image_limits, check)
+        return Response(_to_the_end(records), mimetype="application/octet-stream")
+
+    @app.post("/motion")
+    def motion() -> dict[str, Any]:
+        return renderer_drawings.check_motion(request.get_data(cache=False))
+
     @app.errorhandler(Exception)
     def report(error: Exception) -> tuple[dict[str, Any], int]:
         public = _public(error)
-        return {
-            "code": public.code,
-            "message": str(public),
-            "retry_after": public.retry_after,
-        }, public.status
+        return _told(public), public.status
 
     return app
+
+
+def check_deadline(deadline: float, message: str) -> None:
+    """Raise DeadlineExceeded when the moment (seconds since the epoch) has passed."""
+    if time.time() > deadline:
+        raise DeadlineExceeded(message)
+
+
+def _deadline() -> float:
+    return float(request.headers.get(DEADLINE, "inf"))
+
+
+def _to_the_end(records: Iterator[bytes]) -> Iterator[bytes]:
+    """The records, and where they break off one that says why: the status is long sent."""
+    try:
+        yield from records
+    except Exception as error:
+        yield record({"kind": "error", **_told(_public(error))})
+
+
+def _told(error: MasqueradeError) -> dict[str, Any]:
+    return {"code": error.code, "message": str(error), "retry_after": error.retry_after}
 
 
 def limit_memory(extra: int) -> None:

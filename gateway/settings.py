@@ -73,6 +73,9 @@ class Settings:
         1536 * MIB, "bytes", "address space one renderer may add", _positive
     )
     image_deadline: int = _knob(30, "s", "longest time for one photo", _positive)
+    drawing_deadline: int = _knob(
+        60, "s", "longest time for one drawing with all its animations", _positive
+    )
     video_deadline: int = _knob(6 * 3600, "s", "longest time for one video job", _positive)
     # limits at the door
     max_upload_bytes: int = _knob(2048 * MIB, "bytes", "largest upload", _positive)
@@ -83,6 +86,9 @@ class Settings:
     max_video_seconds: float = _knob(4 * 3600.0, "s", "longest video", _positive)
     max_photos_in_flight: int = _knob(
         16, "count", "photos being rendered or waiting, per gateway process", _positive
+    )
+    max_drawings_in_flight: int = _knob(
+        8, "count", "drawings being rigged or animated or waiting, per gateway process", _positive
     )
     max_wait: float = _knob(120.0, "s", "largest ?wait= on a video", _natural)
     # detection

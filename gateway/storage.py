@@ -1,7 +1,8 @@
 """The object store: uploads, results, presigned URLs. The only module that knows boto3.
 
-Keys are ``uploads/<token>`` and ``results/<token>/<plain name>``; a token has 192
-random bits and no key carries a user's file name. Nothing is ever public: clients
+Keys are ``uploads/<token>``, ``motions/<token>`` and, under ``results/<token>/`` and
+``rigs/<token>/``, plain names; a token has 192 random bits and no key carries a user's
+file name. Nothing is ever public: clients
 get presigned URLs that promise no more life than the credentials behind them have.
 """
 
@@ -30,6 +31,8 @@ from gateway.settings import MIB, Settings
 
 UPLOADS = "uploads/"
 RESULTS = "results/"
+RIGS = "rigs/"
+MOTIONS = "motions/"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 _LONGEST_LIFE = 7 * 86400  # seconds, the most that SigV4 allows
 # Read once a process, and known to the processes forked from it: it takes a fifth of a second.
@@ -59,13 +62,18 @@ def new_token() -> str:
     return secrets.token_urlsafe(24)
 
 
+def is_token(text: str) -> bool:
+    """Whether this may be one of :func:`new_token`."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 def upload_key(upload_id: str) -> str:
     """The key behind an upload id.
 
     Raises:
         NotFound: not an id that we ever gave out, so no look-up is tried.
     """
-    if not _TOKEN.fullmatch(upload_id):
+    if not is_token(upload_id):
         raise NotFound("no such upload; ask POST /v1/uploads for one")
     return UPLOADS + upload_id
 

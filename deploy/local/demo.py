@@ -1,4 +1,4 @@
-"""``make demo``: start the pod, blur a photo and a video through it, stay up until Ctrl-C."""
+"""``make demo``: start the pod, blur a photo and a video, animate a drawing; Ctrl-C ends it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 from deploy.local.pod import PORT, ROOT, Pod, PodError
-from deploy.local.samples import write_photo, write_video
+from deploy.local.samples import write_drawing, write_photo, write_video
 from gateway.client import Client, Job, Result
+
+MOTIONS = "dab,jumping,zombie"
 
 
 def main() -> int:
@@ -45,7 +47,7 @@ def main() -> int:
 
 
 def show(client: Client, folder: Path) -> None:
-    """Blur the two samples and print where the results are."""
+    """Have the three samples done and print where the results are."""
     for name, path in (
         ("photo", write_photo(folder / "photo.jpg")),
         ("video", write_video(folder / "video.mp4")),
@@ -59,6 +61,11 @@ def show(client: Client, folder: Path) -> None:
             f"\n{name}: {answer.faces} face(s) hidden in {answer.frames} frame(s), {seconds:.1f} s"
         )
         print(f"  result: {answer.url}\n  report: {answer.report_url}", flush=True)
+    begun = time.perf_counter()
+    animations = client.animate(write_drawing(folder / "drawing.jpg"), {"motions": MOTIONS})
+    print(f"\ndrawing: {len(animations)} animations, {time.perf_counter() - begun:.1f} s")
+    for motion, url in animations.items():
+        print(f"  {motion}: {url}", flush=True)
 
 
 def _finished(client: Client, job: Job) -> Result:

@@ -141,6 +141,8 @@ class Pod:
             "TS_GRPC_MANAGEMENT_PORT": str(plan.ports["grpc_management"]),
             "GATEWAY_BIND": f"127.0.0.1:{plan.port}",
             "PYTHONPATH": str(ROOT),
+            # Small matrices: a second BLAS thread would only wait, at full speed.
+            "OPENBLAS_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
         }
 

@@ -1,7 +1,8 @@
-"""A real photo and a short real video, made from what scikit-image's wheel ships.
+"""A real photo and a short real video, made from what scikit-image's wheel ships, and a drawing.
 
 The portrait is NASA's of Eileen Collins (public domain). The video is a camera move
 over a wall on which that portrait hangs in several sizes, with a tone as sound.
+The drawing is our own.
 """
 
 from __future__ import annotations
@@ -69,6 +70,49 @@ def write_video(path: Path, seconds: float = 4.0, size: tuple[int, int] = (1280,
         out.mux(picture.encode(None))
         out.mux(sound.encode(None))
     return path
+
+
+def drawing(figures: int = 1, width: int = 1600) -> U8:
+    """A photo, 4:3, uint8 RGB, of a sheet of paper with people drawn and painted on it."""
+    height = width * 3 // 4
+    noise = np.random.default_rng(7).normal(0, 6, (height, width)).astype(np.float32)
+    light = np.linspace(225, 244, width)[None] + cv2.GaussianBlur(noise, (0, 0), 2)
+    paper = np.clip(light[..., None] + np.array([4, 0, -6]), 0, 255).astype(np.uint8)
+    for number in range(figures):
+        _person(paper, (width * (2 * number + 1) / (2 * figures), height / 2), height / 300)
+    return paper
+
+
+def write_drawing(path: Path) -> Path:
+    """The drawing as a phone would take it: a JPEG of 12 megapixels."""
+    cv2.imwrite(str(path), drawing(width=4000)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+    return path
+
+
+def _person(paper: U8, middle: tuple[float, float], size: float) -> None:
+    """Of 244 times ``size`` pixels' height, facing us, arms out and a little down."""
+    ink, pen = (40, 40, 70), max(2, round(3 * size))
+
+    def at(*places: float) -> npt.NDArray[np.int32]:
+        points = np.array(places, float).reshape(-1, 2) * size + middle
+        return np.rint(points).astype(np.int32)
+
+    leg = (30, 30, 34, 100, 50, 108, 50, 114, 16, 114, 8, 30)
+    arm = (26, -42, 80, -10, 84, 4, 74, 6, 28, -18)
+    shapes = [(leg, (60, 120, 190)), (arm, (240, 190, 150))]
+    mirror = np.array([-1, 1])
+    limbs = [(np.reshape(s, (-1, 2)) * m, c) for s, c in shapes for m in (1, mirror)]
+    body = np.array([(-26, -45), (26, -45), (34, 30), (-34, 30)])
+    for shape, colour in [*limbs, (body, (220, 80, 80))]:
+        cv2.fillPoly(paper, [at(*shape.ravel())], colour, cv2.LINE_AA)
+        cv2.polylines(paper, [at(*shape.ravel())], True, ink, pen, cv2.LINE_AA)
+    (head,), radius = at(0, -82), round(36 * size)
+    cv2.circle(paper, head, radius, (245, 200, 160), -1, cv2.LINE_AA)
+    cv2.circle(paper, head, radius, ink, pen, cv2.LINE_AA)
+    for x in (-13, 13):
+        cv2.circle(paper, at(x, -90)[0], round(4 * size), ink, -1, cv2.LINE_AA)
+    axes = (round(16 * size), round(12 * size))
+    cv2.ellipse(paper, at(0, -78)[0], axes, 0, 20, 160, ink, pen, cv2.LINE_AA)
 
 
 def _window(t: float, shape: tuple[int, ...], aspect: float) -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-"""The command ``masquerade``: blur the faces in files and folders through a pod."""
+"""The command ``masquerade``: blur faces in files and folders, animate drawings."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
+from typing import TYPE_CHECKING
 
-from gateway.cli.plan import UsageError, plan
-from gateway.cli.run import Outcome, Runner
-from gateway.cli.show import Board, table
+from gateway.cli import animate
+
+if TYPE_CHECKING:
+    from gateway.cli.run import Outcome, Runner
 
 # Kept here rather than imported with the pipelines, which would load OpenCV first.
 STYLES = ("gaussian", "pixelate", "solid")
@@ -39,6 +41,15 @@ exit status:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     args = _parser().parse_args(argv)
+    return int(args.run(args))
+
+
+def _blur(args: argparse.Namespace) -> int:
+    # What speaks HTTP takes a while to load, and not every command needs it.
+    from gateway.cli.plan import UsageError, plan
+    from gateway.cli.run import Runner
+    from gateway.cli.show import Board, table
+
     try:
         items = plan(args.inputs, args.out, overwrite=args.overwrite, skip=args.skip_existing)
     except UsageError as error:
@@ -89,7 +100,7 @@ def _status(runner: Runner, outcomes: Sequence[Outcome]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="masquerade", description="Blur the faces in photos and videos."
+        prog="masquerade", description="Blur the faces in photos and videos; animate drawings."
     )
     parser.add_argument("--version", action="version", version=f"masquerade {_version()}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -161,6 +172,8 @@ def _parser() -> argparse.ArgumentParser:
         help="files under way at once (2)",
     )
     how.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+    blur.set_defaults(run=_blur)
+    animate.add_command(commands)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What happens to a file once it is in: the steps of a photo and of a video.
+"""What happens to a file once it is in: the steps of a photo and of a video to be blurred.
 
 Nothing here decodes: pixels are the renderer's and the workers' business.
 """
@@ -11,7 +11,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore
@@ -37,29 +37,31 @@ _PASSING = (404, 409, 429, 503)
 
 @dataclass
 class Services:
-    """Everything behind the routes. ``detector`` needs ``ready() -> str | None`` only."""
+    """Everything behind the routes. Of ``models`` each needs ``name`` and ``ready()`` only."""
 
     settings: Settings
     storage: Storage
     queue: JobQueue
     renderer: Renderer
-    detector: Any
+    models: Sequence[Any]
     places: BoundedSemaphore = field(init=False)
+    drawing_places: BoundedSemaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self.places = BoundedSemaphore(self.settings.max_photos_in_flight)
+        self.drawing_places = BoundedSemaphore(self.settings.max_drawings_in_flight)
 
     @classmethod
     def connect(cls, settings: Settings) -> Services:
         """The real ones; opens no connection yet."""
-        from gateway.models import FaceDetector
+        from gateway.models import FaceDetector, Rigger
 
         return cls(
             settings,
             Storage(settings),
             JobQueue(settings),
             Renderer(settings),
-            FaceDetector.from_settings(settings),
+            [FaceDetector.from_settings(settings), Rigger.from_settings(settings)],
         )
 
 
@@ -77,7 +79,7 @@ def blur_sent(services: Services, incoming: Incoming, options: BlurOptions) -> d
         services.storage.put(key, file, "application/octet-stream")
         return services.queue.submit(key, options.as_dict(), int(info.get("frames") or 0))
     except BaseException:
-        _delete(services, key)
+        delete(services, key)
         raise
 
 
@@ -89,7 +91,7 @@ def blur_uploaded(services: Services, upload_id: str, options: BlurOptions) -> d
     """
     key = upload_key(upload_id)
     storage, settings = services.storage, services.settings
-    try:
+    with dropped_on_failure(services, key):
         size = storage.size(key)
         check_size(size, None, settings)
         kind = _kind(storage.head(key, min(_HEAD, size)), size, settings)
@@ -98,12 +100,19 @@ def blur_uploaded(services: Services, upload_id: str, options: BlurOptions) -> d
         with _place(services), tempfile.TemporaryFile() as file:
             storage.fetch(key, file)
             view = _blur_photo(services, file, size, options)
+    delete(services, key)
+    return view
+
+
+@contextlib.contextmanager
+def dropped_on_failure(services: Services, key: str) -> Iterator[None]:
+    """Delete an upload when the block fails, unless asking again can succeed."""
+    try:
+        yield
     except BaseException as error:
         if not _is_passing(error):
-            _delete(services, key)
+            delete(services, key)
         raise
-    _delete(services, key)
-    return view
 
 
 def discard(services: Services, upload_id: str) -> None:
@@ -111,14 +120,14 @@ def discard(services: Services, upload_id: str) -> None:
     with contextlib.suppress(MasqueradeError):
         key = upload_key(upload_id)
         if key not in services.queue.store.originals():
-            _delete(services, key)
+            delete(services, key)
 
 
 def cancel(services: Services, job: Job) -> None:
     """Stop a live job and delete its original and whatever it has written."""
     if services.queue.cancel(job):
         now = services.queue.store.get(job.id) or job
-        _delete(services, job.original, *now.places)
+        delete(services, job.original, *now.places)
 
 
 def forget(services: Services, job: Job) -> None:
@@ -196,8 +205,9 @@ def _is_passing(error: BaseException) -> bool:
     return is_disk_full(error)
 
 
-def _delete(services: Services, *keys: str) -> None:
+def delete(services: Services, *keys: str) -> None:
+    """Delete objects as well as that is possible now."""
     try:
         services.storage.delete(keys)
     except MasqueradeError:
-        log.warning("an original could not be deleted yet; the sweep will")
+        log.warning("objects could not be deleted yet; the sweep will")

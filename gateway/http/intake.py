@@ -1,9 +1,10 @@
 """From a request to a file and options, with every limit checked on the way in.
 
 Three ways in: a multipart form with ``file``, JSON with a base64 ``file``, and either
-of them with the ``upload_id`` of a file that already lies in the bucket. Files are
-spooled into temporary files that have no name, so nothing stays behind, however the
-request or the process ends.
+of them with the ``upload_id`` of a file that already lies in the bucket, or, where it is
+taken, the ``rig_id`` of a drawing that was rigged before. Files are spooled into
+temporary files that have no name, so nothing stays behind, however the request or the
+process ends.
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ NOT_OPTIONS = ("wait",)
 
 @dataclass(frozen=True)
 class Incoming:
-    """What was asked: a spooled ``file`` of ``size`` bytes, or an ``upload_id``; raw options."""
+    """What was asked: a spooled ``file`` of ``size`` bytes, or an id; raw options."""
 
     options: dict[str, Any]
     file: BinaryIO | None = None
     size: int = 0
     upload_id: str | None = None
+    rig_id: str | None = None
 
     def head(self) -> bytes:
         """The file's first 4 KiB, which tell its kind."""
@@ -59,8 +61,13 @@ class SpoolingRequest(Request):
 
 
 @contextlib.contextmanager
-def receive(request: Request, settings: Settings) -> Iterator[Incoming]:
-    """Read the body of a blur request; its file lives as long as the ``with`` block.
+def receive(
+    request: Request, settings: Settings, ids: tuple[str, ...] = ("upload_id",)
+) -> Iterator[Incoming]:
+    """Read the body of a request; its file lives as long as the ``with`` block.
+
+    Args:
+        ids: names of the ids that may stand for the file.
 
     Raises:
         UnsupportedMedia, BadRequest, EmptyUpload, TooLarge: what is wrong with it.
@@ -68,10 +75,10 @@ def receive(request: Request, settings: Settings) -> Iterator[Incoming]:
     query = {name: value for name, value in request.args.items() if name not in NOT_OPTIONS}
     kind = request.mimetype
     if kind in (_FORM, _URLENCODED):
-        yield _from_form(request, settings, query)
+        yield _from_form(request, settings, query, ids)
     elif kind == _JSON:
         with tempfile.TemporaryFile() as file:
-            yield _from_json(request, settings, query, file)
+            yield _from_json(request, settings, query, ids, file)
     else:
         raise UnsupportedMedia(
             f"send {_FORM} with a 'file', or {_JSON}; not {kind[:60] or 'a body without a type'!r}"
@@ -130,40 +137,55 @@ class _TurnTaking:
         return data
 
 
-def _from_form(request: Request, settings: Settings, query: dict[str, Any]) -> Incoming:
+def _from_form(
+    request: Request, settings: Settings, query: dict[str, Any], ids: tuple[str, ...]
+) -> Incoming:
     request.max_content_length = settings.max_upload_bytes + _FRAME
-    fields = request.form.to_dict()
-    upload_id = fields.pop("upload_id", query.pop("upload_id", None))
-    options = {**query, **{k: v for k, v in fields.items() if k not in NOT_OPTIONS}}
+    options = {**query, **request.form.to_dict()}
+    given = _taken(options, ids)
     parts = request.files.getlist("file")
     if len(parts) > 1:
         raise BadRequest("send one 'file' a request")
-    if bool(parts) == bool(upload_id):
-        raise BadRequest("send either a 'file' part or an 'upload_id'")
-    if upload_id:
-        return Incoming(options, upload_id=str(upload_id))
+    if bool(parts) + len(given) != 1:
+        raise BadRequest(f"send either a 'file' part or an {_named(ids)}")
+    if given:
+        return Incoming(options, **given)
     file: BinaryIO = parts[0].stream  # type: ignore[assignment]
     return Incoming(options, file, _checked_size(file, settings))
 
 
 def _from_json(
-    request: Request, settings: Settings, query: dict[str, Any], file: BinaryIO
+    request: Request,
+    settings: Settings,
+    query: dict[str, Any],
+    ids: tuple[str, ...],
+    file: BinaryIO,
 ) -> Incoming:
     from gateway.http.base64_body import take_apart
 
     request.max_content_length = _json_limit(settings)
     options = {**query, **take_apart(request.get_data(cache=False), file)}
-    upload_id = options.pop("upload_id", None)
+    given = _taken(options, ids)
+    has_file = file.tell() > 0
+    if not given and not has_file:
+        raise EmptyUpload(f"send a base64 'file' that is not empty, or an {_named(ids)}")
+    if has_file + len(given) != 1 or not all(isinstance(v, str) for v in given.values()):
+        raise BadRequest(f"send either a 'file' or an {_named(ids)} (text)")
+    if given:
+        return Incoming(options, **given)
+    return Incoming(options, file, _checked_size(file, settings))
+
+
+def _taken(options: dict[str, Any], ids: tuple[str, ...]) -> dict[str, Any]:
+    """The ids that were given, taken out of the options with all that is none."""
     for name in NOT_OPTIONS:
         options.pop(name, None)
-    has_file = file.tell() > 0
-    if upload_id is None and not has_file:
-        raise EmptyUpload("send a base64 'file' that is not empty, or an 'upload_id'")
-    if upload_id is not None and (has_file or not isinstance(upload_id, str)):
-        raise BadRequest("send either a 'file' or an 'upload_id' (text)")
-    if upload_id:
-        return Incoming(options, upload_id=upload_id)
-    return Incoming(options, file, _checked_size(file, settings))
+    found = {name: options.pop(name, None) for name in ids}
+    return {name: value for name, value in found.items() if value not in (None, "")}
+
+
+def _named(ids: tuple[str, ...]) -> str:
+    return " or ".join(f"'{name}'" for name in ids)
 
 
 def _checked_size(file: BinaryIO, settings: Settings) -> int:

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from gateway.errors import MasqueradeError, by_code
+from gateway.http import openapi_drawings as drawings
 from gateway.http import rendering  # noqa: F401 - its error class belongs into the list
-from gateway.http.openapi_objects import Schema, obj, options, schemas
+from gateway.http.openapi_objects import (
+    BASE64,
+    UPLOAD_ID,
+    Schema,
+    json_answer,
+    obj,
+    options,
+    path,
+    ref,
+    schemas,
+)
 
 
 def document() -> Schema:
@@ -14,9 +25,9 @@ def document() -> Schema:
         "info": {
             "title": "Masquerade",
             "version": "1",
-            "summary": "Blur the faces in photos and videos.",
+            "summary": "Blur the faces in photos and videos; bring drawings to life.",
             "description": (
-                "Photos are answered at once; videos become jobs. Every error is"
+                "Photos and drawings are answered at once; videos become jobs. Every error is"
                 " application/problem+json with a stable code and a request id."
             ),
         },
@@ -25,20 +36,35 @@ def document() -> Schema:
             "/v1/uploads": {"post": _uploads()},
             "/v1/jobs/{job_id}": {"get": _look(), "delete": _remove()},
             "/v1/jobs/{job_id}/events": {"get": _follow()},
+            "/v1/rigs": {"post": drawings.make_rig()},
+            "/v1/rigs/{rig_id}": {
+                "get": drawings.look_at_rig(),
+                "put": drawings.correct_rig(),
+                "delete": drawings.delete_rig(),
+            },
+            "/v1/animate": {"post": drawings.animate()},
+            "/v1/motions": {"get": drawings.list_motions(), "post": drawings.bring_motion()},
+            "/v1/motions/{motion_id}": {"delete": drawings.delete_motion()},
             "/healthz": {"get": _plain("The process answers.", "Liveness", _HEALTH)},
             "/readyz": {"get": _ready()},
             "/metrics": {"get": _plain("Prometheus' text format.", "Metrics", None, "text/plain")},
             "/openapi.json": {"get": _plain("OpenAPI 3.1.", "This document", {"type": "object"})},
             "/docs": {"get": _plain("HTML.", "This document, to read", None, "text/html")},
-            "/": {"get": _plain("HTML.", "The web page", None, "text/html")},
+            "/": {
+                "get": _plain("HTML.", "The web page", None, "text/html"),
+                "post": drawings.phone(),
+            },
             "/page/{name}": {
                 "get": {
                     **_plain("A file.", "Files of the web page", None, "*/*"),
-                    "parameters": [_path("name")],
+                    "parameters": [path("name")],
                 }
             },
         },
-        "components": {"schemas": schemas(), "responses": {"Problem": _problem()}},
+        "components": {
+            "schemas": {**schemas(), **drawings.schemas()},
+            "responses": {"Problem": _problem()},
+        },
     }
 
 
@@ -47,12 +73,7 @@ _HEALTH = {"type": "object", "properties": {"status": {"const": "ok"}}}
 
 def _blur() -> Schema:
     form = obj({"file": {"type": "string", "contentMediaType": "*/*"}, **options()})
-    by_id = {"upload_id": {"type": "string", "description": "from POST /v1/uploads"}}
-    base64 = {
-        "type": "string",
-        "contentEncoding": "base64",
-        "description": "a data: URL's prefix is tolerated",
-    }
+    by_id = {"upload_id": UPLOAD_ID}
     return {
         "operationId": "blur",
         "summary": "Blur the faces in a photo or a video",
@@ -79,7 +100,7 @@ def _blur() -> Schema:
                 "application/json": {
                     "schema": {
                         "anyOf": [
-                            obj({"file": base64, **options()}, ["file"]),
+                            obj({"file": BASE64, **options()}, ["file"]),
                             obj({**by_id, **options()}, ["upload_id"]),
                         ]
                     }
@@ -87,15 +108,15 @@ def _blur() -> Schema:
             },
         },
         "responses": {
-            "200": _json(
+            "200": json_answer(
                 "A photo, or a video that was done within ?wait=.",
-                {"anyOf": [_ref("Photo"), _ref("Job")]},
+                {"anyOf": [ref("Photo"), ref("Job")]},
             ),
             "202": {
-                **_json("A video was queued.", _ref("Job")),
+                **json_answer("A video was queued.", ref("Job")),
                 "headers": {"Location": {"schema": {"type": "string"}}},
             },
-            "default": _ref("Problem", "responses"),
+            "default": ref("Problem", "responses"),
         },
     }
 
@@ -112,11 +133,13 @@ def _uploads() -> Schema:
     return {
         "operationId": "createUpload",
         "summary": "A place in the bucket for a large file",
-        "description": "PUT the file to the URL, with these headers, then POST /v1/blur its id.",
+        "description": (
+            "PUT the file to the URL, with these headers, then send its id where a file is taken."
+        ),
         "requestBody": {"content": {"application/json": {"schema": obj(asked)}}},
         "responses": {
-            "201": _json("A presigned PUT.", _ref("Upload")),
-            "default": _ref("Problem", "responses"),
+            "201": json_answer("A presigned PUT.", ref("Upload")),
+            "default": ref("Problem", "responses"),
         },
     }
 
@@ -125,10 +148,10 @@ def _look() -> Schema:
     return {
         "operationId": "getJob",
         "summary": "How a job is doing",
-        "parameters": [_path("job_id")],
+        "parameters": [path("job_id")],
         "responses": {
-            "200": _json("The job, its URLs signed now.", _ref("Job")),
-            "default": _ref("Problem", "responses"),
+            "200": json_answer("The job, its URLs signed now.", ref("Job")),
+            "default": ref("Problem", "responses"),
         },
     }
 
@@ -141,13 +164,13 @@ def _follow() -> Schema:
             "Events progress, done, failed and cancelled, each with the job as data: one at"
             " once, one on every change, and a last one. A comment every 15 s keeps it open."
         ),
-        "parameters": [_path("job_id")],
+        "parameters": [path("job_id")],
         "responses": {
             "200": {
                 "description": "The stream.",
                 "content": {"text/event-stream": {"schema": {"type": "string"}}},
             },
-            "default": _ref("Problem", "responses"),
+            "default": ref("Problem", "responses"),
         },
     }
 
@@ -160,10 +183,10 @@ def _remove() -> Schema:
             "Cancelling deletes the original. Deleting a job that has ended deletes its"
             " results too, and the job is not known any more."
         ),
-        "parameters": [_path("job_id")],
+        "parameters": [path("job_id")],
         "responses": {
-            "200": _json("The job as it now is, or was.", _ref("Job")),
-            "default": _ref("Problem", "responses"),
+            "200": json_answer("The job as it now is, or was.", ref("Job")),
+            "default": ref("Problem", "responses"),
         },
     }
 
@@ -173,8 +196,8 @@ def _ready() -> Schema:
         "operationId": "readiness",
         "summary": "Readiness",
         "responses": {
-            "200": _json("Everything answers.", _ref("Readiness")),
-            "503": _json("Something does not.", _ref("Readiness")),
+            "200": json_answer("Everything answers.", ref("Readiness")),
+            "503": json_answer("Something does not.", ref("Readiness")),
         },
     }
 
@@ -190,7 +213,7 @@ def _problem() -> Schema:
                 "description": f"seconds; with {_statuses_to_retry(rows)}",
             }
         },
-        "content": {"application/problem+json": {"schema": _ref("Problem")}},
+        "content": {"application/problem+json": {"schema": ref("Problem")}},
     }
 
 
@@ -201,15 +224,3 @@ def _statuses_to_retry(rows: list[type[MasqueradeError]]) -> str:
 def _plain(what: str, summary: str, schema: Schema | None, media: str = "") -> Schema:
     content = {media or "application/json": {"schema": schema or {"type": "string"}}}
     return {"summary": summary, "responses": {"200": {"description": what, "content": content}}}
-
-
-def _json(what: str, schema: Schema) -> Schema:
-    return {"description": what, "content": {"application/json": {"schema": schema}}}
-
-
-def _path(name: str) -> Schema:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-
-
-def _ref(name: str, kind: str = "schemas") -> Schema:
-    return {"$ref": f"#/components/{kind}/{name}"}

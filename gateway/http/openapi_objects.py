@@ -11,38 +11,44 @@ from gateway.pipelines.options import AUDIO
 
 Schema = dict[str, Any]
 
-_INSTANT = {"type": "string", "format": "date-time", "description": "UTC, ending in Z"}
-_URL = {"type": "string", "format": "uri", "description": "presigned GET; refused once expired"}
-_TIMINGS = {
+INSTANT = {"type": "string", "format": "date-time", "description": "UTC, ending in Z"}
+URL = {"type": "string", "format": "uri", "description": "presigned GET; refused once expired"}
+TIMINGS = {
     "type": "object",
     "additionalProperties": {"type": "number"},
     "description": "milliseconds per stage",
 }
+UPLOAD_ID = {"type": "string", "description": "from POST /v1/uploads"}
+BASE64 = {
+    "type": "string",
+    "contentEncoding": "base64",
+    "description": "a data: URL's prefix is tolerated",
+}
+BOX: Schema = {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4}
+POINT: Schema = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 
 
 def schemas() -> Schema:
     """Every object of the contract by its name."""
-    box = {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4}
-    point = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
     face = obj(
         {
-            "box": {**box, "description": "x1, y1, x2, y2 in pixels of the upright picture"},
+            "box": {**BOX, "description": "x1, y1, x2, y2 in pixels of the upright picture"},
             "score": {"type": "number"},
-            "landmarks": {"type": "array", "items": point},
+            "landmarks": {"type": "array", "items": POINT},
             "frame": {"type": "integer", "description": "only in animated pictures"},
         },
         ["box", "score"],
     )
     whole, number = {"type": "integer"}, {"type": "number"}
     common = {
-        "url": _URL,
-        "report_url": {**_URL, "description": "presigned GET of the audit report, JSON"},
-        "expires_at": _INSTANT,
+        "url": URL,
+        "report_url": {**URL, "description": "presigned GET of the audit report, JSON"},
+        "expires_at": INSTANT,
         "content_type": {"type": "string"},
         "width": whole,
         "height": whole,
         "frames": whole,
-        "timings": _TIMINGS,
+        "timings": TIMINGS,
     }
     photo = {
         "id": {"type": "string"},
@@ -57,7 +63,7 @@ def schemas() -> Schema:
         "faces_detected": whole,
         "faces_filled": {**whole, "description": "blurred between and around detections"},
     }
-    maybe = {"anyOf": [_INSTANT, {"type": "null"}]}
+    maybe = {"anyOf": [INSTANT, {"type": "null"}]}
     progress = {
         "stage": {"enum": ["queued", "fetch", "analyse", "render", "store"]},
         "frames_done": {**whole, "description": "of this stage"},
@@ -78,7 +84,7 @@ def schemas() -> Schema:
         "pipeline": {"const": "blur"},
         "status": {"enum": list(STATUSES)},
         "progress": obj(progress, list(progress)),
-        "created_at": _INSTANT,
+        "created_at": INSTANT,
         "started_at": maybe,
         "finished_at": maybe,
         "attempts": whole,
@@ -89,9 +95,9 @@ def schemas() -> Schema:
     upload = {
         "upload_id": {"type": "string"},
         "method": {"const": "PUT"},
-        "url": {**_URL, "description": "presigned PUT"},
+        "url": {**URL, "description": "presigned PUT"},
         "headers": {"type": "object", "additionalProperties": {"type": "string"}},
-        "expires_at": _INSTANT,
+        "expires_at": INSTANT,
         "max_bytes": whole,
     }
     check = obj({"ok": {"type": "boolean"}, "detail": {"type": "string"}}, ["ok", "detail"])
@@ -147,3 +153,18 @@ def obj(properties: Schema, required: list[str] | None = None) -> Schema:
         "properties": properties,
         **({"required": required} if required else {}),
     }
+
+
+def json_answer(what: str, schema: Schema) -> Schema:
+    """An answer of JSON."""
+    return {"description": what, "content": {"application/json": {"schema": schema}}}
+
+
+def path(name: str) -> Schema:
+    """A parameter in the path."""
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def ref(name: str, kind: str = "schemas") -> Schema:
+    """A reference to one of the components."""
+    return {"$ref": f"#/components/{kind}/{name}"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ class _Readiness:
 
     def __init__(self, services: Services) -> None:
         self._checks: dict[str, Callable[[], str | None]] = {
-            "model": services.detector.ready,
+            "model": lambda: _models_fault(services.models),
             "storage": services.storage.ready,
             "queue": services.queue.ready,
             "renderer": services.renderer.ready,
@@ -110,6 +110,11 @@ class _Readiness:
                 for name, fault in faults.items()
             },
         }
+
+
+def _models_fault(models: Sequence[Any]) -> str | None:
+    faults = ((model.name, model.ready()) for model in models)
+    return next((f"{name}: {fault}" for name, fault in faults if fault), None)
 
 
 def _fault(future: Future[str | None]) -> str | None:

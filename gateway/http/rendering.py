@@ -1,4 +1,4 @@
-"""The gateway's side of the renderer: photos and probes done in other processes.
+"""The gateway's side of the renderer: photos, probes and drawings done in other processes.
 
 Whatever happens to such a process, only the request that it worked on notices:
 a death is ``RendererFailed``, a deadline ``DeadlineExceeded``.
@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
@@ -23,6 +23,7 @@ from urllib3.exceptions import (
 )
 
 from gateway.errors import DeadlineExceeded, MasqueradeError, RendererFailed, revive
+from gateway.http.records import Records
 from gateway.logs import request_id
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import MIB, Settings
@@ -52,12 +53,24 @@ class Rendered:
     meta: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Piece:
+    """One record of a drawing's answer; see ``gateway.renderer_drawings``.
+
+    ``body`` is an unlinked temporary file, closed by its user.
+    """
+
+    head: dict[str, Any]
+    body: IO[bytes]
+
+
 class Renderer:
     """Calls the renderer over HTTP on loopback."""
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.renderer_url.rstrip("/")
-        self._patience = float(settings.image_deadline)
+        self._photo = float(settings.image_deadline)
+        self._drawing = float(settings.drawing_deadline)
         # gunicorn's sync workers answer one request a connection: nothing to keep alive
         self._http = urllib3.PoolManager(maxsize=1, headers={"Connection": "close"})
 
@@ -73,14 +86,15 @@ class Renderer:
             "Content-Type": "application/octet-stream",
             OPTIONS: json.dumps(options.as_dict()),
         }
-        answer = self._call("/image", file, headers)
+        turn = _Turn(self._photo)
+        answer = self._call(turn, "/image", file, headers)
         body = tempfile.TemporaryFile()  # noqa: SIM115 - its user closes it
         try:
             length = int(answer.headers[META_LENGTH])
             if length > _LONGEST_META:
                 raise RendererFailed("this picture's report is too long")
-            meta = json.loads(self._read(answer, length))
-            while chunk := self._read(answer, MIB):
+            meta = json.loads(turn.read(answer, length))
+            while chunk := turn.read(answer, MIB):
                 body.write(chunk)
             return Rendered(body, meta)
         except BaseException:
@@ -94,9 +108,49 @@ class Renderer:
         file.flush()
         path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
         asked = json.dumps({"path": path}).encode()
-        answer = self._call("/probe", asked, {"Content-Type": "application/json"})
+        turn = _Turn(self._photo)
+        answer = self._call(turn, "/probe", asked, {"Content-Type": "application/json"})
         try:
-            return dict(json.loads(self._read(answer, MIB)))
+            return dict(json.loads(turn.read(answer, MIB)))
+        finally:
+            answer.close()
+
+    def drawing(self, task: IO[bytes]) -> Generator[Piece, None, None]:
+        """Do a task of ``gateway.renderer_drawings``, a file of records; pieces come as made.
+
+        Raises:
+            MasqueradeError: whatever the renderer found wrong with it, or with itself.
+        """
+        turn = _Turn(self._drawing)
+        answer = self._send(turn, "/drawing", task)
+        stream = Records(lambda count: turn.read(answer, count))
+        ended = False
+        try:
+            for head in stream:
+                if head["kind"] == "error":
+                    raise revive(head["code"], head["message"], head["retry_after"])
+                ended = head["kind"] == "end"
+                body = tempfile.TemporaryFile()  # noqa: SIM115 - its user closes it
+                try:
+                    for data in stream.body_pieces():
+                        body.write(data)
+                except BaseException:
+                    body.close()
+                    raise
+                yield Piece(head, body)
+            if not ended:
+                raise turn.died()
+        except (ValueError, LookupError, TypeError) as error:
+            raise turn.died() from error
+        finally:
+            answer.close()
+
+    def motion(self, motion: IO[bytes]) -> dict[str, Any]:
+        """Try a motion, a file of records; answers frames and seconds."""
+        turn = _Turn(self._drawing)
+        answer = self._send(turn, "/motion", motion)
+        try:
+            return dict(json.loads(turn.read(answer, MIB)))
         finally:
             answer.close()
 
@@ -112,10 +166,15 @@ class Renderer:
             return f"the renderer does not answer ({type(error).__name__})"
         return None if answer.status == 200 else f"the renderer answers {answer.status}"
 
+    def _send(self, turn: _Turn, path: str, records: IO[bytes]) -> urllib3.BaseHTTPResponse:
+        size = records.seek(0, os.SEEK_END)
+        records.seek(0)
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        return self._call(turn, path, records, headers)
+
     def _call(
-        self, path: str, body: BinaryIO | bytes, headers: Mapping[str, str]
+        self, turn: _Turn, path: str, body: IO[bytes] | bytes, headers: Mapping[str, str]
     ) -> urllib3.BaseHTTPResponse:
-        begun = time.monotonic()
         try:
             answer = self._http.request(
                 "POST",
@@ -124,10 +183,10 @@ class Renderer:
                 headers={
                     **headers,
                     "Connection": "close",
-                    DEADLINE: str(time.time() + self._patience),
+                    DEADLINE: str(time.time() + turn.patience),
                     REQUEST_ID: request_id.get(),
                 },
-                timeout=urllib3.Timeout(connect=2.0, read=self._patience),
+                timeout=urllib3.Timeout(connect=2.0, read=turn.patience),
                 retries=False,
                 redirect=False,
                 preload_content=False,
@@ -135,35 +194,43 @@ class Renderer:
         except (NewConnectionError, ConnectTimeoutError) as error:
             raise RendererUnavailable("the renderer is restarting; try again soon") from error
         except ReadTimeoutError as error:
-            raise self._too_late() from error
+            raise turn.too_late() from error
         except HTTPError as error:
-            raise self._died(begun) from error
+            raise turn.died() from error
         if answer.status == 200:
             return answer
         try:
-            told = json.loads(self._read(answer, MIB))
+            told = json.loads(turn.read(answer, MIB))
             reported = revive(told["code"], told["message"], told.get("retry_after"))
         except (ValueError, KeyError, TypeError):  # gunicorn's own page about its process
-            raise self._died(begun) from None
+            raise turn.died() from None
         finally:
             answer.close()
         raise reported
 
-    def _read(self, answer: urllib3.BaseHTTPResponse, count: int) -> bytes:
+
+class _Turn:
+    """One request's time at the renderer: ``patience`` seconds from now on."""
+
+    def __init__(self, patience: float) -> None:
+        self.patience = patience
+        self._begun = time.monotonic()
+
+    def read(self, answer: urllib3.BaseHTTPResponse, count: int) -> bytes:
         try:
             return answer.read(count)
         except ReadTimeoutError as error:
-            raise self._too_late() from error
+            raise self.too_late() from error
         except HTTPError as error:
-            raise self._died(time.monotonic()) from error
+            raise self.died() from error
 
-    def _died(self, begun: float) -> MasqueradeError:
-        # gunicorn kills a process at its deadline, which looks like a crash from here
-        if time.monotonic() - begun > self._patience - 1.5:
-            return self._too_late()
+    def died(self) -> MasqueradeError:
+        # a process ends at its deadline, which looks like a crash from here
+        if time.monotonic() - self._begun > self.patience - 1.5:
+            return self.too_late()
         return RendererFailed("the process that read this file died; the file may be damaged")
 
-    def _too_late(self) -> DeadlineExceeded:
+    def too_late(self) -> DeadlineExceeded:
         return DeadlineExceeded(
-            f"the file took longer than the {self._patience:.0f} s that one may take"
+            f"the file took longer than the {self.patience:.0f} s that one may take"
         )

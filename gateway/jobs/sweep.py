@@ -17,7 +17,7 @@ from gateway.jobs import tasks
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.store import redis_errors
 from gateway.settings import Settings
-from gateway.storage import RESULTS, UPLOADS, Storage
+from gateway.storage import MOTIONS, RESULTS, RIGS, UPLOADS, Storage, Stored
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ def sweep(queue: JobQueue, storage: Storage, settings: Settings) -> None:
         if _due(queue, "seldom", _SELDOM):
             life = max(settings.result_ttl, settings.job_ttl) if settings.result_ttl else 0
             old_results(storage, timedelta(seconds=life))
+            old_drawings(storage, timedelta(seconds=settings.result_ttl))
     except MasqueradeError as error:
         log.warning("sweep put off: %s", error)
 
@@ -79,6 +80,22 @@ def old_results(storage: Storage, age: timedelta) -> int:
         return 0
     before = datetime.now(UTC) - age
     gone = [item.key for item in storage.list(RESULTS) if item.modified < before]
+    storage.delete(gone)
+    return len(gone)
+
+
+def old_drawings(storage: Storage, age: timedelta) -> int:
+    """Delete motions, and rigs whose last correction is older than ``age`` (0 keeps them all)."""
+    if not age:
+        return 0
+    before = datetime.now(UTC) - age
+    gone = [item.key for item in storage.list(MOTIONS) if item.modified < before]
+    rigs: dict[str, list[Stored]] = {}
+    for item in storage.list(RIGS):
+        rigs.setdefault(item.key.split("/")[1], []).append(item)
+    for items in rigs.values():
+        if max(item.modified for item in items) < before:
+            gone += [item.key for item in items]
     storage.delete(gone)
     return len(gone)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from io import BytesIO
 from itertools import pairwise
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 import av
 import cv2
@@ -19,13 +19,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from gateway.media.image_base import Encoded
+from gateway.media.image_base import AnimationFormat, Encoded
 from gateway.media.image_webp import write_animation
 
 U8 = npt.NDArray[np.uint8]
 
-Format = Literal["gif", "mp4", "webp"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 
 GIF_COLOURS = 255
 """One place of 256 is for transparency, which also stands for "as in the frame before"."""
@@ -55,7 +53,9 @@ class Writer(Protocol):
         """The file."""
 
 
-def writer(kind: Format, frame_time: float, samples: Sequence[U8], *, transparent: bool) -> Writer:
+def writer(
+    kind: AnimationFormat, frame_time: float, samples: Sequence[U8], *, transparent: bool
+) -> Writer:
     """A writer for an endless animation.
 
     Args:

@@ -7,14 +7,12 @@ by several threads and encoded, in order, as they are finished.
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -26,9 +24,9 @@ from gateway.drawings.character import Character
 from gateway.drawings.raster import Painter
 from gateway.drawings.retarget import Motion, Poses, retarget
 from gateway.drawings.view import fit
-from gateway.errors import BadOption
-from gateway.media.animation import FORMATS, Format, writer
+from gateway.media.animation import writer
 from gateway.media.image_base import Encoded
+from gateway.pipelines.options import AnimateOptions
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -44,58 +42,6 @@ DETAIL = 1.3
 
 AHEAD = 8
 """Frames per thread that may be drawn but not yet encoded."""
-
-SIZES = (64, 1024)
-BACKGROUNDS = ("paper", "transparent")
-
-
-@dataclass(frozen=True)
-class AnimateOptions:
-    """How an animation looks.
-
-    format: ``gif``, ``mp4`` or ``webp``. background: ``paper`` (the drawing's own colour),
-    ``transparent`` (white in MP4) or ``#rrggbb``. size: the frame's longer side in pixels,
-    or its width and height.
-    """
-
-    format: Format = "gif"
-    background: str = "paper"
-    size: int | tuple[int, int] = 500
-
-    @classmethod
-    def parse(cls, raw: Mapping[str, Any]) -> AnimateOptions:
-        """Options from form fields, a query string or JSON.
-
-        Raises:
-            BadOption: an unknown name or a value out of range; the text names both.
-        """
-        unknown = set(raw) - {"format", "background", "size"}
-        if unknown:
-            raise BadOption(
-                f"unknown option '{min(unknown)[:40]}'; known are format, background, size"
-            )
-        kind = raw.get("format", cls.format)
-        if kind not in FORMATS:
-            raise BadOption(f"format must be one of {', '.join(FORMATS)}, not {str(kind)[:40]!r}")
-        background = str(raw.get("background", cls.background)).lower()
-        if background not in BACKGROUNDS and not re.fullmatch("#[0-9a-f]{6}", background):
-            raise BadOption(
-                f"background must be paper, transparent or #rrggbb, not {background[:40]!r}"
-            )
-        return cls(kind, background, _size(str(raw.get("size", cls.size))))
-
-
-def _size(text: str) -> int | tuple[int, int]:
-    """Even pixels, as H.264 wants, from ``500`` or ``500x400``."""
-    match = re.fullmatch("([0-9]{1,5})(?:x([0-9]{1,5}))?", text)
-    sides = [int(side) for side in match.groups() if side] if match else [0]
-    if not all(SIZES[0] <= side <= SIZES[1] for side in sides):
-        raise BadOption(
-            f"size must be {SIZES[0]} to {SIZES[1]} pixels, or two such as 500x400, "
-            f"not {text[:40]!r}"
-        )
-    width, *height = (side // 2 * 2 for side in sides)
-    return (width, height[0]) if height else width
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,21 @@
-"""The options of a blur, parsed once from untrusted text."""
+"""The options of a blur and of an animation, parsed once from untrusted text."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from gateway.errors import BadOption
 from gateway.faces.blur import Shape, Style
+from gateway.media.image_base import AnimationFormat
 
 AUDIO = ("keep", "drop")
+
+FORMATS: tuple[AnimationFormat, ...] = get_args(AnimationFormat)
+SIZES = (64, 1024)
+BACKGROUNDS = ("paper", "transparent")
 
 
 @dataclass(frozen=True)
@@ -75,3 +81,52 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "threshold": _number(0.05, 0.95),
     "audio": _choice(*AUDIO),
 }
+
+
+@dataclass(frozen=True)
+class AnimateOptions:
+    """How an animation looks.
+
+    format: ``gif``, ``mp4`` or ``webp``. background: ``paper`` (the drawing's own colour),
+    ``transparent`` (white in MP4) or ``#rrggbb``. size: the frame's longer side in pixels,
+    or its width and height.
+    """
+
+    format: AnimationFormat = "gif"
+    background: str = "paper"
+    size: int | tuple[int, int] = 500
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> AnimateOptions:
+        """Options from form fields, a query string or JSON.
+
+        Raises:
+            BadOption: an unknown name or a value out of range; the text names both.
+        """
+        unknown = set(raw) - {"format", "background", "size"}
+        if unknown:
+            raise BadOption(
+                f"unknown option '{min(unknown)[:40]}'; known are format, background, size"
+            )
+        kind = raw.get("format", cls.format)
+        if kind not in FORMATS:
+            raise BadOption(f"format must be one of {', '.join(FORMATS)}, not {str(kind)[:40]!r}")
+        background = str(raw.get("background", cls.background)).lower()
+        if background not in BACKGROUNDS and not re.fullmatch("#[0-9a-f]{6}", background):
+            raise BadOption(
+                f"background must be paper, transparent or #rrggbb, not {background[:40]!r}"
+            )
+        return cls(kind, background, _size(str(raw.get("size", cls.size))))
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    """Even pixels, as H.264 wants, from ``500`` or ``500x400``."""
+    match = re.fullmatch("([0-9]{1,5})(?:x([0-9]{1,5}))?", text)
+    sides = [int(side) for side in match.groups() if side] if match else [0]
+    if not all(SIZES[0] <= side <= SIZES[1] for side in sides):
+        raise BadOption(
+            f"size must be {SIZES[0]} to {SIZES[1]} pixels, or two such as 500x400, "
+            f"not {text[:40]!r}"
+        )
+    width, *height = (side // 2 * 2 for side in sides)
+    return (width, height[0]) if height else width

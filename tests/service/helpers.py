@@ -81,6 +81,14 @@ class Api:
         assert put.status_code == 200, put.text
         return str(ticket.json()["upload_id"])
 
+    def rig(self, body: bytes) -> requests.Response:
+        """A drawing in a form."""
+        return self.call("POST", "/v1/rigs", files={"file": ("monster.jpg", body)})
+
+    def animate(self, body: bytes, **options: Any) -> requests.Response:
+        """A drawing in a form."""
+        return self.call("POST", "/v1/animate", files={"file": ("monster.jpg", body)}, data=options)
+
     def submit(self, body: bytes, **options: Any) -> str:
         """Hand a video in; its job's id."""
         answer = self.blur(body, **options)
@@ -297,8 +305,13 @@ def model_server(pod: Pod) -> psutil.Process:
 
 
 def model_worker(pod: Pod) -> psutil.Process:
-    """TorchServe's Python process, in which the network runs."""
-    return _descendant(pod, lambda process: "--sock-name" in process.cmdline())
+    """TorchServe's Python process in which the face detector runs."""
+    return _descendant(pod, lambda process: _serves(process, "face_detector"))
+
+
+def _serves(process: psutil.Process, model: str) -> bool:
+    """TorchServe starts a worker in the folder to which it unpacked the archive."""
+    return "--sock-name" in process.cmdline() and (Path(process.cwd()) / f"{model}.py").exists()
 
 
 def _descendant(pod: Pod, wanted: Callable[[psutil.Process], bool]) -> psutil.Process:

@@ -1,4 +1,4 @@
-"""Photos and short clips with one face in a known place."""
+"""Photos and short clips with one face in a known place, and drawings of people."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import skimage.data
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
+from deploy.local import samples
 from deploy.local.samples import write_video
 
 pillow_heif.register_heif_opener()
@@ -64,6 +65,13 @@ def pixels(body: bytes) -> np.ndarray:
 def change(before: bytes, after: bytes) -> np.ndarray:
     """(H, W): how much each pixel differs, over the channels."""
     return np.abs(pixels(before).astype(int) - pixels(after)).mean(axis=2)
+
+
+@cache
+def drawing(figures: int = 1, width: int = 1600) -> bytes:
+    """A JPEG photo, 4:3, of a sheet of paper with people that somebody has drawn and painted."""
+    photo = Image.fromarray(samples.drawing(figures, width))
+    return encoded(photo, "jpeg", exif=secrets(), quality=92)
 
 
 class Clips:

@@ -73,7 +73,7 @@ def test_a_renderer_that_dies_takes_only_its_own_request_along(api, pod):
 
 
 def test_a_renderer_that_hangs_is_killed_at_its_deadline_alone(api, pod):
-    """Stopped, it neither answers nor dies; gunicorn kills it after ``image_deadline``."""
+    """Stopped, it neither answers nor dies; gunicorn kills it after the longest deadline."""
     with ThreadPoolExecutor(1) as pool:
         doomed = pool.submit(api.blur, media.animation(60))
         victim = drawing_renderer(pod)

@@ -1,4 +1,4 @@
-"""The web page in a real browser, against the real pod: a person blurs a photo and a video."""
+"""The web page in a real browser, against the real pod: a photo, a video and a drawing."""
 
 import io
 import shutil
@@ -10,6 +10,8 @@ import requests
 import skimage.data
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
+
+from tests.service import media
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs a chromium on the path")
@@ -95,6 +97,28 @@ def test_a_video_is_followed_to_its_end_and_plays_beside_its_original(page, clip
     assert sizes == [[320, 320], [320, 320]]
     lengths = videos.evaluate_all("all => all.map((v) => v.duration)")
     assert abs(lengths[0] - lengths[1]) < 0.07
+
+
+def test_a_phones_photo_of_a_drawing_comes_alive_and_its_joints_can_be_moved(page, tmp_path):
+    path = tmp_path / "monster.jpg"
+    path.write_bytes(media.drawing(1, 4000))
+    page.get_by_text("Animate a drawing", exact=True).click()
+    expect(page.locator("#motions input")).to_have_count(8)
+    page.set_input_files("#files", str(path))
+    expect(page.locator(".card.done")).to_contain_text("3 animations")
+    moving = page.locator(".scenes img")
+    expect(moving).to_have_count(3)
+    for url in moving.evaluate_all("all => all.map((i) => i.src)"):
+        with Image.open(io.BytesIO(requests.get(url, timeout=30).content)) as picture:
+            assert picture.n_frames > 30
+    page.get_by_role("button", name="Move joints").click()
+    hand = page.get_by_role("button", name="Left hand")
+    hand.focus()
+    page.keyboard.press("Shift+ArrowUp")
+    with page.expect_request(lambda request: request.method == "PUT") as sent:
+        page.get_by_role("button", name="Animate again").click()
+    assert list(sent.value.post_data_json["joints"]) == ["left_hand"]
+    expect(page.locator(".card.done")).to_be_visible()
 
 
 def test_a_file_that_is_no_media_gets_a_clear_card(page, tmp_path):

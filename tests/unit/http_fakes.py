@@ -1,16 +1,25 @@
-"""Stand-ins behind the routes, for tests that need no server: a renderer and a detector."""
+"""Stand-ins behind the routes, for tests that need no server: a renderer and models."""
 
 from __future__ import annotations
 
+import io
 import tempfile
 from pathlib import Path
 
+import cv2
+import numpy as np
+
+from gateway import renderer_drawings
 from gateway.app import create_app
 from gateway.http.flows import Services
-from gateway.http.rendering import Rendered
+from gateway.http.records import Records
+from gateway.http.rendering import Piece, Rendered
 from gateway.jobs.queue import JobQueue
+from gateway.media.images import ImageLimits
+from gateway.models import FoundFigure
 from gateway.settings import Settings
 from gateway.storage import Storage
+from tests.unit.drawings_figures import JOINTS, PAPER, man
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
 MP4 = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(100)
@@ -23,6 +32,7 @@ class FakeRenderer:
     def __init__(self):
         self.fault = None
         self.calls = []
+        self.rigger = FakeRigger()
         self.during = lambda: None
 
     def image(self, file, size, options):
@@ -51,14 +61,79 @@ class FakeRenderer:
             raise self.fault
         return {"width": 8, "height": 6, "frames": 30, "seconds": 1.0}
 
+    def drawing(self, task):
+        """The renderer's own work, done here, with a played rigger."""
+        task.seek(0)
+        body = task.read()
+        self.calls.append(("drawing", body))
+        self.during()
+        if self.fault:
+            raise self.fault
+        limits = ImageLimits(bytes=2**22, pixels=2**22, frames=10)
+        made = renderer_drawings.work(body, self.rigger, limits, lambda: None)
+        for chunk in made:
+            stream = Records(io.BytesIO(chunk).read)
+            for head in stream:
+                file = tempfile.TemporaryFile()  # noqa: SIM115
+                file.write(stream.body())
+                yield Piece(head, file)
+
+    def motion(self, motion):
+        motion.seek(0)
+        return renderer_drawings.check_motion(motion.read())
+
     def ready(self):
         return None
 
 
-class FakeDetector:
+class FakeRigger:
+    """Finds the men that :func:`page` has drawn, as often as ``count`` says."""
+
+    def __init__(self, count=1):
+        self.count = count
+        self.seen = []
+
+    def rig(self, picture):
+        self.seen.append(picture.shape)
+        return [found(picture.shape, place) for place in PLACES[: self.count]]
+
+
+PLACES = ((40, 30), (260, 60))
+PAGE = (320, 480)  # height, width
+
+
+def page(count=1, side=480):
+    """A PNG of paper with drawn men, its longer side so many pixels."""
+    paper = np.empty((*PAGE, 3), np.uint8)
+    paper[:] = PAPER
+    figure = man()
+    for x, y in PLACES[:count]:
+        paper[y : y + 250, x : x + 200] = figure.texture[..., :3]
+    factor = side / max(PAGE)
+    paper = cv2.resize(paper, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    return cv2.imencode(".png", paper)[1].tobytes()
+
+
+def found(shape, place):
+    """What a rigger answers for the man at a place of the page, in a picture of this shape."""
+    scale = shape[1] / PAGE[1]
+    figure = man(scale=scale)
+    x, y = (round(v * scale) for v in place)
+    height, width = figure.mask.shape
+    height, width = min(height, shape[0] - y), min(width, shape[1] - x)
+    mask = figure.mask[:height, :width].astype(np.uint8) * 255
+    joints = {name: (x + jx * scale, y + jy * scale) for name, (jx, jy) in JOINTS.items()}
+    box = (x, y, x + width, y + height)
+    return FoundFigure(box, 0.9, joints, box, mask)
+
+
+class FakeModel:
     """Ready, unless ``fault`` says why not."""
 
     fault = None
+
+    def __init__(self, name):
+        self.name = name
 
     def ready(self):
         return self.fault
@@ -66,7 +141,8 @@ class FakeDetector:
 
 def services_of(settings=None):
     settings = settings or Settings(s3_endpoint="http://127.0.0.1:9")
-    return Services(settings, Storage(settings), JobQueue(settings), FakeRenderer(), FakeDetector())
+    models = [FakeModel("face_detector"), FakeModel("rigger")]
+    return Services(settings, Storage(settings), JobQueue(settings), FakeRenderer(), models)
 
 
 def app_of(services=None):

@@ -1,9 +1,10 @@
 """A stand-in of the pod and its object store: the v1 contract in two small Flask apps.
 
 It lets the page, the client and the command line be tried without models: photos
-come back with a grey disc, videos as they were after a pretended job. File names
-steer it: ``busy*`` is refused once with 429, ``broken*`` is bad media, ``lost*``
-fails in its job, ``slow*`` takes until it is cancelled.
+come back with a grey disc, videos as they were after a pretended job, drawings as two
+frames with a skeleton that stands in their middle. File names steer it: ``busy*`` is
+refused once with 429, ``broken*`` is bad media, ``lost*`` fails in its job, ``slow*``
+takes until it is cancelled, ``blank*`` shows no figure.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ from werkzeug.serving import make_server
 
 import gateway.http
 
+JOINTS = {
+    **{"root": (0.5, 0.6), "hip": (0.5, 0.6), "torso": (0.5, 0.35), "neck": (0.5, 0.2)},
+    **{"right_shoulder": (0.4, 0.35), "right_elbow": (0.3, 0.4), "right_hand": (0.2, 0.45)},
+    **{"left_shoulder": (0.6, 0.35), "left_elbow": (0.7, 0.4), "left_hand": (0.8, 0.45)},
+    **{"right_hip": (0.45, 0.6), "right_knee": (0.42, 0.75), "right_foot": (0.4, 0.9)},
+    **{"left_hip": (0.55, 0.6), "left_knee": (0.58, 0.75), "left_foot": (0.6, 0.9)},
+}
 PAGE = Path(gateway.http.__file__).parent / "page"
 
 
@@ -33,6 +41,9 @@ class Standin:
         self.cors = True
         self.objects: dict[str, tuple[bytes, str]] = {}
         self.jobs: dict[str, dict] = {}
+        self.rigs: dict[str, dict] = {}
+        self.corrections: list[dict] = []
+        self.animated: list[dict] = []
         self.posts: list[dict] = []
         self.puts: list[str] = []
         self.deleted: list[str] = []
@@ -81,6 +92,34 @@ class Standin:
             "frames": 1,
             "faces": [{"box": box, "score": 0.9, "landmarks": []}],
             "timings": {"total_ms": 12.0},
+        }
+
+    def rig(self, body: bytes) -> dict:
+        w, h = Image.open(io.BytesIO(body)).size
+        url = self.keep(body, "image/png")
+        figure = {
+            "box": [0, 0, w, h],
+            "score": 0.9,
+            "joints": {name: [x * w, y * h] for name, (x, y) in JOINTS.items()},
+            "size": [w, h],
+            **dict.fromkeys(("texture_url", "mask_url", "overlay_url"), url),
+        }
+        id = uuid.uuid4().hex
+        view = {"rig_id": id, "width": w, "height": h, "figures": [figure]}
+        self.rigs[id] = {**view, "expires_at": self.expires()}
+        return self.rigs[id]
+
+    def animation(self, kind: str) -> dict:
+        frames = [Image.new("RGB", (120, 160), colour) for colour in ("white", "pink")]
+        out = io.BytesIO()
+        frames[0].save(out, kind.upper(), save_all=True, append_images=frames[1:], duration=100)
+        return {
+            "url": self.keep(out.getvalue(), f"image/{kind}"),
+            "frames": 2,
+            "width": 120,
+            "height": 160,
+            "seconds": 0.2,
+            "content_type": f"image/{kind}",
         }
 
     def start_job(self, name: str, body: bytes) -> dict:
@@ -148,6 +187,7 @@ class Standin:
 
 def pod_app(state: Standin) -> Flask:
     app = Flask("pod", static_folder=None)
+    app.json.sort_keys = False
     uploads: dict[str, str] = {}
 
     @app.after_request
@@ -209,6 +249,38 @@ def pod_app(state: Standin) -> Flask:
         if body[:4] in (b"\xff\xd8\xff\xe0", b"\x89PNG") or b"WEBP" in body[:12]:
             return jsonify(state.photo(body))
         return jsonify(state.start_job(name, body)), 202
+
+    @app.get("/v1/motions")
+    def motions():
+        names = ("cheer", "dab", "dance", "wave_hello")
+        return {"motions": [{"motion": name, "frames": 90, "seconds": 3.0} for name in names]}
+
+    @app.post("/v1/rigs")
+    def rig():
+        file = request.files["file"]
+        if file.filename.startswith("blank"):
+            detail = "no drawn figure found; photograph one figure"
+            return state.problem(422, "no-figure", "No figure found", detail)
+        state.posts.append({"name": file.filename})
+        return state.rig(file.read()), 201
+
+    @app.put("/v1/rigs/<id>")
+    def correct(id):
+        if id not in state.rigs:
+            return state.problem(404, "not-found", "Not found", "no such rig")
+        state.corrections.append(request.json)
+        state.rigs[id]["figures"][request.json["figure"]]["joints"] |= request.json["joints"]
+        return state.rigs[id]
+
+    @app.post("/v1/animate")
+    def animate():
+        asked = request.json
+        if asked["rig_id"] not in state.rigs:
+            return state.problem(404, "not-found", "Not found", "no such rig")
+        state.animated.append(asked)
+        made = {name: state.animation(asked["format"]) for name in asked["motions"]}
+        view = {"id": uuid.uuid4().hex, "rig_id": asked["rig_id"], "animations": made}
+        return {**view, "expires_at": state.expires(), "timings": {}}
 
     @app.get("/v1/jobs/<id>")
     def job(id):

@@ -17,7 +17,8 @@ from drawings_figures import man
 from PIL import Image
 
 from gateway.drawings.motions import library_motion
-from gateway.pipelines.animate_drawing import AnimateOptions, Animator, Placed
+from gateway.pipelines.animate_drawing import Animator, Placed
+from gateway.pipelines.options import AnimateOptions
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden"
 # Roundings of another OpenCV or BLAS may move an edge by a fraction of a pixel, no more.

@@ -25,6 +25,7 @@ CODES = {
     "bad-media": 422,
     "bad-option": 422,
     "bad-drawing": 422,
+    "no-figure": 422,
     "bad-motion": 422,
     "busy": 429,
     "model-unavailable": 503,

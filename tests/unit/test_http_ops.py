@@ -42,13 +42,17 @@ def test_ready(client):
 
 
 def test_not_ready_says_what_and_recovers_by_itself(client, services):
-    services.detector.fault = "no model worker is ready"
+    rigger = services.models[1]
+    rigger.fault = "no model worker is ready"
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json["ready"] is False
-    assert answer.json["checks"]["model"] == {"ok": False, "detail": "no model worker is ready"}
+    assert answer.json["checks"]["model"] == {
+        "ok": False,
+        "detail": "rigger: no model worker is ready",
+    }
     assert answer.json["checks"]["queue"]["ok"]
-    services.detector.fault = None
+    rigger.fault = None
     time.sleep(ops._FRESH + 0.05)
     assert client.get("/readyz").status_code == 200
 
@@ -61,7 +65,7 @@ def test_everything_down_at_once_is_told_within_two_seconds(settings):
         redis_url=f"redis://127.0.0.1:{free_port()}/0",
     )
     services.storage, services.queue = Storage(down), JobQueue(down)
-    services.detector.ready = lambda: time.sleep(4)
+    services.models[0].ready = lambda: time.sleep(4)
     services.renderer.ready = lambda: 1 / 0
     begun = time.monotonic()
     answer = app_of(services).test_client().get("/readyz")

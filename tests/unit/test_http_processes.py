@@ -32,15 +32,30 @@ from PIL import Image
 from gateway.jobs.queue import JobQueue
 from gateway.settings import MIB, Settings
 from gateway.storage import Storage
+from handlers.rig_figures import png
 from tests.servers import as_env, free_port, gunicorn, keys, wait_for
-from tests.unit.http_fakes import MP4
+from tests.unit.http_fakes import MP4, PLACES, found, page
 
 FORM = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 FACE = [177.0, 62.0, 271.0, 190.0]  # in skimage's astronaut
 
 
+def figure():
+    """The rigger's answer for the page of http_fakes at its own size."""
+    seen = found((320, 480, 3), PLACES[0])
+    return {
+        "box": seen.box,
+        "score": seen.score,
+        "joints": {name: [*place, 0.9] for name, place in seen.joints.items()},
+        "mask": {"box": seen.mask_box, "png": png(seen.mask)},
+    }
+
+
+FIGURE = figure()
+
+
 class PlayedModel:
-    """Answers like TorchServe; finds one face, after ``delay`` seconds."""
+    """Answers like TorchServe; finds one face or figure, after ``delay`` seconds."""
 
     def __init__(self):
         self.delay = 0.0
@@ -56,6 +71,9 @@ class PlayedModel:
                 played.waiting += 1
                 time.sleep(played.delay)
                 played.waiting -= 1
+                if self.path.endswith("/rigger"):
+                    self.reply({"images": [{"figures": [FIGURE]}]})
+                    return
                 marks = [[200.0, 100.0]] * 5
                 self.reply({"images": [{"boxes": [FACE], "scores": [0.9], "landmarks": [marks]}]})
 
@@ -105,6 +123,7 @@ def pod(redis_url, s3_endpoint, tmp_path_factory):
         torchserve_management_url=model.url,
         renderer_url=f"http://127.0.0.1:{free_port()}",
         image_deadline=4,
+        drawing_deadline=8,
         model_timeout=30.0,
         max_upload_bytes=200 * MIB,
         max_image_bytes=20 * MIB,
@@ -240,6 +259,53 @@ def test_no_renderer_at_all(pod):
         for child in children(pod.renderer):
             os.kill(child, signal.SIGCONT)
         os.kill(pod.renderer, signal.SIGCONT)
+
+
+def animate(pod, **more):
+    fields = {"file": ("a.png", page()), "motions": "dab,zombie", "size": "120", **more}
+    return pod.ask("POST", "/v1/animate", fields=fields)
+
+
+def left_behind(pod):
+    return [key for key in keys(pod.storage) if key.startswith(("rigs/", "uploads/"))]
+
+
+def test_a_drawing_all_the_way(pod):
+    answer = animate(pod)
+    view = answer.json()
+    assert answer.status == 200, view
+    for name in ("dab", "zombie"):
+        item = view["animations"][name]
+        with Image.open(io.BytesIO(urllib3.request("GET", item["url"]).data)) as gif:
+            assert gif.n_frames == item["frames"] > 30
+    rig = f"/v1/rigs/{view['rig_id']}"
+    moved = pod.ask("PUT", rig, json={"joints": {"left_hand": [150, 60]}})
+    assert moved.status == 200, moved.data
+    again = pod.ask("POST", "/v1/animate", json={"rig_id": view["rig_id"], "size": 120})
+    assert again.status == 200, again.data
+    assert pod.ask("DELETE", rig).status == 204
+    assert left_behind(pod) == []
+
+
+def test_a_renderer_that_is_killed_amid_an_animation(pod):
+    answers = []
+    motions = "dab,jumping,zombie,walk,cheer,dance"
+    thread = threading.Thread(
+        target=lambda: answers.append(animate(pod, motions=motions, size="1024"))
+    )
+    thread.start()
+    wait_for(lambda: left_behind(pod))  # its pictures come first
+    os.kill(children(pod.renderer)[0], signal.SIGKILL)
+    thread.join()
+    assert (answers[0].status, answers[0].json()["code"]) == (422, "renderer-failed")
+    assert left_behind(pod) == []
+
+
+def test_an_animation_over_its_deadline(pod):
+    pod.model.delay = pod.settings.drawing_deadline - 0.7
+    answer = animate(pod, motions="dab,jumping,zombie,walk,cheer,dance", size="1024")
+    assert (answer.status, answer.json()["code"]) == (504, "deadline-exceeded")
+    assert left_behind(pod) == []
 
 
 def head_of(length):

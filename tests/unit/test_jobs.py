@@ -425,6 +425,25 @@ def test_old_results_are_swept(storage):
     assert sweep.old_results(storage, timedelta(seconds=-5)) == 1
 
 
+def test_old_motions_and_rigs_are_swept_a_rig_as_a_whole(storage, monkeypatch):
+    for key in ("motions/m", "rigs/a/1-mask.png", "rigs/a/rig.json", "rigs/b/rig.json"):
+        storage.put(key, io.BytesIO(b"x"), "a/b")
+    assert sweep.old_drawings(storage, timedelta(hours=1)) == 0
+    assert sweep.old_drawings(storage, timedelta(0)) == 0
+    listed = list(storage.list(""))
+
+    def aged(prefix):  # but the JSON of one rig, which was corrected just now
+        for item in listed:
+            if item.key.startswith(prefix):
+                days = 0 if item.key == "rigs/a/rig.json" else 9
+                yield dataclasses.replace(item, modified=item.modified - timedelta(days=days))
+
+    monkeypatch.setattr(storage, "list", aged)
+    assert sweep.old_drawings(storage, timedelta(days=7)) == 2
+    monkeypatch.undo()
+    assert keys(storage) == ["rigs/a/1-mask.png", "rigs/a/rig.json"]
+
+
 def test_a_job_whose_message_was_lost_fails(submit, storage, queue, store, monkeypatch):
     job = submit()
     queue.message(job.id).delete()

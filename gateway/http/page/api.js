@@ -16,24 +16,37 @@ export class Problem extends Error {
 
 export const cancelled = () => new Problem({ title: "Cancelled", code: "cancelled" });
 
-// Hand one file in. Resolves to a photo's result or a video's job view.
+// Hand one file in. Resolves to the answer: a photo's result or a video's job view, or a rig.
 // tell({phase: "upload", fraction} | {phase: "wait", seconds} | {phase: "sent"})
-export async function blur(file, options, tell, signal) {
+export const blur = (file, options, tell, signal) => handIn("/v1/blur", file, options, tell, signal);
+export const rig = (file, tell, signal) => handIn("/v1/rigs", file, {}, tell, signal);
+
+// Both resolve to the contract's answer, and need no file.
+export const animate = (asked, tell, signal) => ask("POST", "/v1/animate", asked, tell, signal);
+export const correct = (id, asked, tell, signal) => ask("PUT", `/v1/rigs/${id}`, asked, tell, signal);
+
+export const motions = async () => (await send("GET", "/v1/motions", {})).motions;
+
+async function handIn(path, file, options, tell, signal) {
   if (file.size > DIRECT_LIMIT && !storeRefusesUs) {
     const id = await put(file, tell, signal);
     if (id) {
       tell({ phase: "sent" });
-      const body = JSON.stringify({ upload_id: id, ...options });
-      const headers = { "Content-Type": "application/json" };
-      return patiently(() => send("POST", "/v1/blur", { body, headers, signal }), tell, signal);
+      return ask("POST", path, { upload_id: id, ...options }, tell, signal);
     }
   }
   return patiently(() => {
     const body = new FormData();
     for (const [name, value] of Object.entries(options)) body.append(name, value);
     body.append("file", file, file.name);
-    return send("POST", "/v1/blur", { body, signal, sent: uploading(tell) });
+    return send("POST", path, { body, signal, sent: uploading(tell) });
   }, tell, signal);
+}
+
+function ask(method, path, asked, tell, signal) {
+  const body = JSON.stringify(asked);
+  const headers = { "Content-Type": "application/json" };
+  return patiently(() => send(method, path, { body, headers, signal }), tell, signal);
 }
 
 // Follow a job to its end by server-sent events; asks again by itself where they fail.
@@ -53,10 +66,8 @@ export const drop = (id) => send("DELETE", `/v1/jobs/${id}`, {});
 
 // The upload id, or null when the browser may not talk to the object store.
 async function put(file, tell, signal) {
-  const headers = { "Content-Type": "application/json" };
-  const ask = JSON.stringify({ size: file.size, content_type: file.type || undefined });
-  const ticket = await patiently(
-    () => send("POST", "/v1/uploads", { body: ask, headers, signal }), tell, signal);
+  const asked = { size: file.size, content_type: file.type || undefined };
+  const ticket = await ask("POST", "/v1/uploads", asked, tell, signal);
   try {
     await send(ticket.method, ticket.url, {
       body: file, headers: ticket.headers, signal, sent: uploading(tell),

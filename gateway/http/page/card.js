@@ -1,32 +1,23 @@
 // One file's card: waits, works, and ends as a result, a problem or a cancelled piece of work.
+// What the work is, and how its result looks, is told by the classes that extend it.
 
-import { blur, cancelled, drop, follow, Problem } from "./api.js";
-import { element, photos, preview, videos } from "./compare.js";
+import { cancelled, Problem } from "./api.js";
+import { preview } from "./compare.js";
+import { bytes, duration } from "./tools.js";
 
 const PARTS = ["name", "size", "badge", "remove", "stage", "work", "progress-text", "cancel",
-  "problem", "detail", "code", "again", "result", "until", "delete", "report", "reblur", "download"];
-
-const STAGES = {
-  queued: "Waiting for a free place",
-  fetch: "Reading the video",
-  analyse: "Looking for faces",
-  render: "Hiding faces",
-  store: "Saving",
-};
-
-const EXTENSIONS = {
-  "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif",
-  "image/avif": "avif", "image/heic": "heic", "video/mp4": "mp4",
-};
+  "problem", "detail", "code", "again", "result"];
 
 export class Card {
-  // page: {enqueue(card), withdraw(card), say(text)}
-  constructor(file, page) {
+  // page: {enqueue(card), withdraw(card), say(text)}; result: id of the template of its result
+  constructor(file, page, result, parts) {
     this.file = file;
     this.page = page;
     this.local = URL.createObjectURL(file);
     this.root = document.getElementById("card").content.firstElementChild.cloneNode(true);
-    this.at = Object.fromEntries(PARTS.map((part) => [part, this.root.querySelector(`.${part}`)]));
+    this.root.querySelector(".result").append(document.getElementById(result).content.cloneNode(true));
+    this.at = Object.fromEntries(
+      [...PARTS, "until", ...parts].map((part) => [part, this.root.querySelector(`.${part}`)]));
     this.bar = this.root.querySelector("progress");
     const { at } = this;
     at.name.textContent = at.name.title = file.name;
@@ -36,14 +27,11 @@ export class Card {
     at.remove.setAttribute("aria-label", `Remove ${file.name} from this page`);
     at.remove.onclick = () => this.dismiss();
     at.cancel.onclick = () => this.stop();
-    at.again.onclick = at.reblur.onclick = () => { this.root.focus(); page.enqueue(this); };
-    at.download.onclick = () => this.save();
-    at.delete.onclick = () => this.erase();
+    at.again.onclick = () => this.restart();
   }
 
   wait() {
     this.abort = new AbortController();
-    this.outcome = this.id = null;
     clearInterval(this.clock);
     this.at.stage.replaceChildren(...[preview(this.file, this.local)].filter(Boolean));
     this.show("working", "");
@@ -51,30 +39,22 @@ export class Card {
   }
 
   // Never rejects: every end is shown on the card.
-  async work(options) {
+  async work() {
     const { signal } = this.abort;
     try {
       this.progress(null, "Sending");
-      const answer = await blur(this.file, options, (news) => this.sending(news), signal);
-      this.finish(answer.kind === "video" ? await this.attend(answer, signal) : answer, options);
+      await this.run(signal);
     } catch (problem) {
       if (this.abort.signal === signal) this.fail(problem);
     }
   }
 
-  // A video's job from its first view to its result.
-  async attend(view, signal) {
-    this.id = view.id;
-    this.page.say(`${this.file.name} is sent; the server is working on it`);
-    this.rendering(view);
-    const end = await follow(view.id, (now) => this.rendering(now), signal);
-    if (end.status === "cancelled") throw cancelled();
-    if (end.status === "failed") throw new Problem(end.error);
-    return { ...end.result, kind: "video", id: end.id };
+  restart() {
+    this.root.focus();
+    this.page.enqueue(this);
   }
 
   stop() {
-    if (this.id) drop(this.id).catch(() => {}); // finished in this moment, or already gone
     this.page.withdraw(this);
     this.abort.abort();
     this.fail(cancelled());
@@ -108,51 +88,19 @@ export class Card {
     this.at["progress-text"].textContent = text;
   }
 
-  sending(news) {
+  // sent: what is done once everything has been sent
+  sending(news, sent) {
     if (news.phase === "upload") {
       this.progress(news.fraction, `Sending, ${Math.floor(100 * news.fraction)}%`);
     } else if (news.phase === "wait") {
       this.progress(null, `The server is busy; trying again in ${Math.round(news.seconds)} s`);
     } else {
-      this.progress(null, "Looking for faces");
+      this.progress(null, sent);
     }
-  }
-
-  rendering({ progress: now }) {
-    const text = [STAGES[now.stage] ?? "Working"];
-    if (now.frames_total && now.frames_done && ["analyse", "render"].includes(now.stage)) {
-      text.push(`frame ${now.frames_done.toLocaleString()} of ${now.frames_total.toLocaleString()}`);
-    }
-    if (now.fps) text.push(`${now.fps.toFixed(now.fps < 10 ? 1 : 0)} frames/s`);
-    if (now.eta_seconds > 0) text.push(`about ${duration(now.eta_seconds)} left`);
-    this.progress(now.fraction || null, text.join(" · "));
-  }
-
-  finish(outcome, options) {
-    this.outcome = outcome;
-    const { name } = this.file;
-    const faces = outcome.kind === "image" ? outcome.faces.length : outcome.tracks;
-    const found = faces ? `${faces.toLocaleString()} ${faces === 1 ? "face" : "faces"} hidden` : "No face found";
-    const compare = outcome.kind === "image" ? photos : videos;
-    this.at.stage.replaceChildren(compare(name, this.local, outcome.url));
-    if (!faces) {
-      const hint = options.threshold === "0.1" ? "Nothing was hidden."
-        : "Nothing was hidden. If there is a face, set Sensitivity to High and blur again.";
-      this.at.stage.append(element("p", { className: "notice", textContent: hint }));
-    }
-    this.at.report.href = outcome.report_url;
-    this.at.report.setAttribute("aria-label", `Report on ${name}, as JSON`);
-    this.at.download.setAttribute("aria-label", `Download ${this.fileName()}`);
-    this.at.delete.hidden = outcome.kind !== "video"; // only jobs can be forgotten early
-    this.show(faces ? "done" : "done none", found);
-    this.tick();
-    this.clock = setInterval(() => this.tick(), 20_000);
-    this.page.say(`${name}: ${found.toLowerCase()}, ready to download`);
   }
 
   fail(problem) {
     const ended = problem.code === "cancelled";
-    this.id = null;
     const heading = this.at.problem.querySelector("h3");
     heading.textContent = problem.title ?? "Something went wrong";
     heading.hidden = ended;
@@ -167,78 +115,26 @@ export class Card {
     if (!(problem instanceof Problem)) console.error(problem);
   }
 
-  // How long the links live, told honestly to the minute.
-  tick() {
-    const end = new Date(this.outcome.expires_at);
-    const left = (end - Date.now()) / 1000;
-    const clock = end.toLocaleTimeString([], { hour: "numeric", minute: "2-digit" });
-    this.at.until.textContent = left > 0
-      ? `Links work until ${clock}, ${left < 90 ? "about a minute" : duration(left)} from now.`
-      : "The links have expired. Blur again for new ones.";
-    if (left > 0) return;
+  // Tells how long the links live, to the minute; then calls expired().
+  live(until, renew, expired) {
+    const end = new Date(until);
+    const tick = () => {
+      const left = (end - Date.now()) / 1000;
+      const clock = end.toLocaleTimeString([], { hour: "numeric", minute: "2-digit" });
+      this.at.until.textContent = left > 0
+        ? `Links work until ${clock}, ${left < 90 ? "about a minute" : duration(left)} from now.`
+        : `The links have expired. ${renew} for new ones.`;
+      if (left > 0) return;
+      clearInterval(this.clock);
+      expired();
+    };
     clearInterval(this.clock);
-    this.at.report.hidden = this.at.download.hidden = this.at.delete.hidden = true;
+    this.clock = setInterval(tick, 20_000);
+    tick();
   }
 
-  // ---- what is done with a result ----
-
-  fileName() {
+  stem() {
     const dot = this.file.name.lastIndexOf(".");
-    const stem = dot > 0 ? this.file.name.slice(0, dot) : this.file.name;
-    const own = dot > 0 ? this.file.name.slice(dot + 1) : "";
-    const fitting = EXTENSIONS[this.outcome.content_type] ?? own;
-    const same = fitting === own.toLowerCase() || (fitting === "jpg" && /^jpe?g?$/i.test(own));
-    return `${stem}_blurred.${same ? own : fitting}`;
+    return dot > 0 ? this.file.name.slice(0, dot) : this.file.name;
   }
-
-  // The name is set by way of a local blob: across origins a link's "download" is ignored.
-  async save() {
-    const { download } = this.at;
-    download.disabled = true;
-    try {
-      const answer = await fetch(this.outcome.url);
-      if (!answer.ok) throw new Error(`the store answered ${answer.status}`);
-      const blob = URL.createObjectURL(await answer.blob());
-      click({ href: blob, download: this.fileName() });
-      setTimeout(() => URL.revokeObjectURL(blob), 60_000);
-    } catch { // a store without a CORS rule: it names the file then
-      click({ href: this.outcome.url, download: this.fileName(), target: "_blank", rel: "noopener" });
-    }
-    download.disabled = false;
-  }
-
-  async erase() {
-    this.at.delete.disabled = true;
-    try {
-      await drop(this.outcome.id);
-    } catch (problem) {
-      if (problem.code !== "not-found") {
-        this.at.delete.disabled = false;
-        this.at.until.textContent = `Not deleted: ${problem.detail}`;
-        return;
-      }
-    }
-    this.page.say(`${this.file.name} is deleted from the server`);
-    this.dismiss();
-  }
-}
-
-function click(properties) {
-  const link = element("a", properties);
-  document.body.append(link);
-  link.click();
-  link.remove();
-}
-
-function bytes(n) {
-  const units = ["B", "KB", "MB", "GB"];
-  const power = Math.min(Math.floor(Math.log10(Math.max(n, 1)) / 3), 3);
-  const value = n / 1000 ** power;
-  return `${value.toFixed(power && value < 10 ? 1 : 0)} ${units[power]}`;
-}
-
-function duration(seconds) {
-  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
-  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
-  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
 }

@@ -1,11 +1,7 @@
 // Before and after, side by side: a slider over two pictures, two players in step.
 // "Before" is the local file and is never sent or fetched again.
 
-export function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
+import { element } from "./tools.js";
 
 const tag = (text, side) => element("span", { className: `tag ${side}`, textContent: text });
 

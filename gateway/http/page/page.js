@@ -1,11 +1,60 @@
 // The page: files come in by button, drop or paste, wait in a queue, and each has a card.
 
-import { Card } from "./card.js";
+import { motions } from "./api.js";
+import { DrawingCard } from "./drawing.js";
+import { FacesCard } from "./faces.js";
+import { title } from "./joints.js";
+import { element } from "./tools.js";
 
 const AT_ONCE = 2;
 const $ = (id) => document.getElementById(id);
 const waiting = [];
 const atWork = new Set();
+
+// ---- what is done with files: hiding faces, or animating drawings ----
+
+const MODES = {
+  faces: {
+    choose: "Choose photos or videos",
+    accept: "image/*,video/*,.heic,.heif,.avif,.mkv,.ts,.mts,.m2ts",
+    card: (file, page) => new FacesCard(file, page, options),
+  },
+  drawings: {
+    choose: "Choose a drawing",
+    accept: "image/*,.heic,.heif,.avif",
+    card: (file, page) => new DrawingCard(file, page, looks),
+  },
+};
+const mode = () => $("modes").elements.mode.value;
+
+function showMode() {
+  document.body.dataset.mode = mode();
+  $("choose").textContent = MODES[mode()].choose;
+  $("files").accept = MODES[mode()].accept;
+  if (mode() === "drawings") offerMotions();
+}
+
+$("modes").addEventListener("input", () => {
+  history.replaceState(null, "", mode() === "faces" ? location.pathname : `#${mode()}`);
+  showMode();
+});
+
+let offered = null; // the library, asked for once
+
+function offerMotions() {
+  offered ??= motions().then((library) => {
+    const chosen = remembered("looks").motions ?? ["dab", "wave_hello", "dance"];
+    $("motions").replaceChildren(...library.map(({ motion, seconds }) => element("label",
+      { title: `${seconds.toFixed(1)} s` },
+      element("input", { type: "checkbox", name: "motions", value: motion, checked: chosen.includes(motion) }),
+      element("span", { textContent: title(motion) }))));
+  }).catch((problem) => {
+    offered = null;
+    const again = element("button", { type: "button", className: "link", textContent: "Try again" });
+    again.onclick = offerMotions;
+    $("motions").replaceChildren(`${problem.detail ?? "The motions could not be loaded."} `, again);
+  });
+}
 
 // ---- options: remembered on this device, read when a file starts ----
 
@@ -16,26 +65,57 @@ function options() {
   return { ...chosen, audio: $("audio").checked ? "keep" : "drop" };
 }
 
-function showScale() {
+function looks() {
+  const chosen = new FormData($("looks"));
+  const background = chosen.get("background");
+  return {
+    motions: chosen.getAll("motions").length ? chosen.getAll("motions") : ["dab"],
+    format: chosen.get("format"),
+    background: background === "colour" ? $("colour").value : background,
+    size: Number($("size").value),
+    figures: $("everyone").checked ? "all" : "first",
+  };
+}
+
+function showAmounts() {
   $("scale-value").textContent = `${Number($("scale").value).toFixed(1)}×`;
+  $("size-value").textContent = `${$("size").value} px`;
+  $("colour").hidden = $("looks").elements.background.value !== "colour";
+}
+
+function remembered(name) {
+  try { return JSON.parse(localStorage.getItem(name)) ?? {}; } catch { return {}; /* not ours */ }
+}
+
+function remember(name, value) {
+  try { localStorage.setItem(name, JSON.stringify(value)); } catch { /* private mode */ }
 }
 
 function recall() {
-  let saved = {};
-  try { saved = JSON.parse(localStorage.getItem("options")) ?? {}; } catch { /* none, or not ours */ }
-  for (const [name, value] of Object.entries(saved)) {
+  const faces = remembered("options");
+  for (const [name, value] of Object.entries(faces)) {
     const field = form.elements[name];
     if (name !== "audio" && field) field.value = value;
   }
-  if (saved.audio) $("audio").checked = saved.audio === "keep";
-  showScale();
+  if (faces.audio) $("audio").checked = faces.audio === "keep";
+  const { format, background, size, figures } = remembered("looks");
+  const fields = $("looks").elements;
+  if (format) fields.format.value = format;
+  if (background?.startsWith("#")) $("colour").value = background;
+  if (background) fields.background.value = background.startsWith("#") ? "colour" : background;
+  if (size) $("size").value = size;
+  $("everyone").checked = figures === "all";
+  if (location.hash === "#drawings") $("modes").elements.mode.value = "drawings";
+  showAmounts();
+  showMode();
 }
 
-form.addEventListener("input", () => {
-  showScale();
-  try { localStorage.setItem("options", JSON.stringify(options())); } catch { /* private mode */ }
-});
-form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("input", () => remember("options", options()));
+$("looks").addEventListener("input", () => remember("looks", looks()));
+for (const each of document.forms) {
+  each.addEventListener("input", showAmounts);
+  each.addEventListener("submit", (event) => event.preventDefault());
+}
 
 // ---- files come in ----
 
@@ -84,7 +164,7 @@ async function unfold(entry, _index, _all, inside = false) {
 function add(files) {
   if (!files.length) return;
   document.body.classList.add("busy");
-  const cards = files.map((file) => new Card(file, { enqueue, withdraw, say }));
+  const cards = files.map((file) => MODES[mode()].card(file, { enqueue, withdraw, say }));
   $("queue").prepend(...cards.map((card) => card.root));
   cards.forEach(enqueue);
 }
@@ -112,7 +192,7 @@ async function next() {
   const card = waiting.shift();
   atWork.add(card);
   next();
-  await card.work(options());
+  await card.work();
   atWork.delete(card);
   next();
 }
