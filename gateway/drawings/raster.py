@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gateway.drawings.character import Mask
 from gateway.drawings.mesh import Mesh
 from gateway.drawings.retarget import Poses
 
@@ -53,12 +52,11 @@ class _Layer:
 class Painter:
     """Draws a figure through a motion; may be used by several threads.
 
-    texture: (H, W, 4) uint8 BGRA, straight alpha. shapes: (F, V, 2) the mesh's vertices in
-    pixels of the canvas, in which the texture has ``scale`` times its size.
+    cut: (H, W, 4) uint8 BGRA, the figure alone (see :mod:`matte`). shapes: (F, V, 2) the mesh's
+    vertices in pixels of the canvas, in which the figure has ``scale`` times its size.
     """
 
-    def __init__(self, texture: U8, mesh: Mesh, poses: Poses, shapes: F32, scale: float) -> None:
-        cut = _cut_out(texture, mesh.shown)
+    def __init__(self, cut: U8, mesh: Mesh, poses: Poses, shapes: F32, scale: float) -> None:
         shrink = min(1.0, scale)
         size = (max(1, round(cut.shape[1] * shrink)), max(1, round(cut.shape[0] * shrink)))
         ratio = np.array(size) / (cut.shape[1], cut.shape[0])
@@ -107,13 +105,6 @@ class Painter:
         clear = cv2.bitwise_not(cv2.extractChannel(drawn, 3))
         cv2.multiply(behind, cv2.merge([clear] * 4), dst=behind, scale=1 / 255)
         cv2.add(behind, drawn, dst=behind)
-
-
-def _cut_out(texture: U8, shown: Mask) -> U8:
-    """The texture with nothing outside the figure, (H, W, 4) BGRA, premultiplied."""
-    alpha = np.where(shown, texture[..., 3], 0).astype(np.uint8)
-    cut = cv2.merge([*cv2.split(texture)[:3], np.full_like(alpha, 255)])
-    return cv2.multiply(cut, cv2.merge([alpha] * 4), scale=1 / 255)  # type: ignore[return-value]
 
 
 def _layer(mesh: Mesh, joint: int, places: F32, shapes: F32) -> _Layer:

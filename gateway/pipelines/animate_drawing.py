@@ -21,6 +21,7 @@ import numpy.typing as npt
 from gateway.drawings import mesh
 from gateway.drawings.arap import Arap
 from gateway.drawings.character import Character
+from gateway.drawings.matte import cut_out
 from gateway.drawings.raster import Painter
 from gateway.drawings.retarget import Motion, Poses, retarget
 from gateway.drawings.view import fit
@@ -134,6 +135,7 @@ class _Actor:
         figure = placed.figure.scaled(shrink) if shrink < 1 else placed.figure
         self.figure = figure.snapped()
         self._mesh = mesh.build(self.figure)
+        self._cut = cut_out(self.figure.texture, self._mesh.shown)
         self._arap = Arap(self._mesh.vertices, self._mesh.triangles, self._mesh.pins)
         self._corner = np.array([placed.x, placed.y], np.float32) * np.float32(shrink)
 
@@ -142,7 +144,7 @@ class _Actor:
         return self._arap.solve(poses.joints) + self._corner
 
     def painter(self, poses: Poses, shapes: F32, scale: float) -> Painter:
-        return Painter(self.figure.texture, self._mesh, poses, shapes, scale)
+        return Painter(self._cut, self._mesh, poses, shapes, scale)
 
 
 def _extent(figures: Sequence[Placed]) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from drawings_figures import INK, JOINTS, man
 from gateway.drawings import mesh
 from gateway.drawings.arap import Arap
 from gateway.drawings.character import Character
+from gateway.drawings.matte import cut_out
 from gateway.drawings.raster import Painter
 from gateway.drawings.retarget import Poses
 
@@ -32,7 +33,9 @@ def _painted(figure: Character, joints: dict, poses: Poses | None = None) -> np.
     pins = np.array([joints.get(name, place) for name, place in figure.joints.items()], float)
     shapes = Arap(net.vertices, net.triangles, net.pins).solve(pins[None])
     canvas = np.zeros((*SIZE, 4), np.uint8)
-    painter = Painter(figure.texture, net, poses or _poses(figure, 1), shapes, 1.0)
+    painter = Painter(
+        cut_out(figure.texture, net.shown), net, poses or _poses(figure, 1), shapes, 1.0
+    )
     painter.draw(canvas, 0)
     return canvas
 
@@ -53,7 +56,7 @@ def test_edges_are_soft_and_without_a_fringe_of_other_colours():
     net = mesh.build(figure)
     canvas = np.zeros((*SIZE, 4), np.uint8)
     shapes = (net.vertices[None] + [0.4, 0.3]).astype(np.float32)
-    Painter(figure.texture, net, _poses(figure, 1), shapes, 1.0).draw(canvas, 0)
+    Painter(cut_out(figure.texture, net.shown), net, _poses(figure, 1), shapes, 1.0).draw(canvas, 0)
     edge = (canvas[..., 3] > 20) & (canvas[..., 3] < 235)
     assert edge.sum() > 300
     colour = canvas[edge][:, :3] * (255 / canvas[edge][:, 3:])
@@ -104,7 +107,9 @@ def test_what_is_outside_the_canvas_is_cut_off():
     net = mesh.build(figure)
     moves = np.array([[-90, -90], [5000, 0], [90, 100]], float)
     shapes = net.vertices + moves[:, None]
-    painter = Painter(figure.texture, net, _poses(figure, 3), shapes.astype(np.float32), 1.0)
+    painter = Painter(
+        cut_out(figure.texture, net.shown), net, _poses(figure, 3), shapes.astype(np.float32), 1.0
+    )
     for frame, seen in enumerate((True, False, True)):
         canvas = np.zeros((*SIZE, 4), np.uint8)
         painter.draw(canvas, frame)
@@ -122,6 +127,6 @@ def test_shrinking_averages_instead_of_skipping():
     net = mesh.build(figure)
     canvas = np.zeros((*SIZE, 4), np.uint8)
     shapes = (net.vertices[None] * 0.5).astype(np.float32)
-    Painter(noisy, net, _poses(figure, 1), shapes, 0.5).draw(canvas, 0)
+    Painter(cut_out(noisy, net.shown), net, _poses(figure, 1), shapes, 0.5).draw(canvas, 0)
     x, y = JOINTS["root"]
     assert np.abs(canvas[y - 40 : y + 8, x - 8 : x + 8, :3].astype(int) - 100).max() <= 3
