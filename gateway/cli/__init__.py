@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 from gateway.cli import animate
@@ -102,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="masquerade", description="Blur the faces in photos and videos; animate drawings."
     )
-    parser.add_argument("--version", action="version", version=f"masquerade {_version()}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     blur = commands.add_parser(
         "blur",
@@ -200,8 +199,13 @@ def _natural(text: str) -> int:
     return int(text)
 
 
-def _version() -> str:
-    try:
-        return metadata.version("masquerade")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        # Loads much that no other command needs.
+        from importlib import metadata
+
+        try:
+            print(f"masquerade {metadata.version('masquerade')}")
+        except metadata.PackageNotFoundError:
+            print("masquerade (not installed)")
+        parser.exit()

@@ -123,10 +123,13 @@ def _here(args: argparse.Namespace) -> Iterator[Path]:
     # Small matrices: a second BLAS thread would only wait, at full speed. Read by NumPy's import.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Loads OpenCV, which nothing else of the command line needs.
+    import cv2
+
     from gateway.drawings.motions import library_motion
     from gateway.pipelines.animate_drawing import Animator, Placed
     from gateway.pipelines.options import AnimateOptions
 
+    cv2.setNumThreads(1)  # the animator has threads of its own
     options = AnimateOptions.parse(
         {"format": args.format, "background": args.background, "size": args.size}
     )

@@ -21,6 +21,12 @@ REACH = 0.025
 LEAST_CONTRAST = 20.0
 """Where no ink differs from the paper by this much (of 255), what lies there is kept."""
 
+_COARSE = 4
+"""Paper's colour changes slowly: it is averaged over a picture of this fraction."""
+
+_LEAST_SEEN = 0.01
+"""Share of the neighbourhood that must be paper to know its colour."""
+
 SOLID = 0.5
 """From this share of the ink's contrast on, a pixel is ink and nothing else."""
 
@@ -30,19 +36,22 @@ def cut_out(texture: U8, shown: Mask) -> U8:
 
     texture: (H, W, 4) uint8 BGRA, straight alpha. shown: (H, W) bool, the figure's pixels.
     """
-    alpha = np.where(shown, texture[..., 3], 0).astype(np.float32) / 255
-    colours = texture[..., :3].astype(np.float32)
-    paper, known = _paper(colours, ~shown & (texture[..., 3] == 255), _reach(shown))
-    ink = _ink(np.abs(colours - paper).max(axis=2) * known, shown, _reach(shown))
-    alpha *= ink
-    cut = np.empty(texture.shape, np.float32)
+    alpha = np.where(shown, texture[..., 3], 0).astype(np.uint8)
+    cut = cv2.merge([*cv2.split(texture)[:3], np.full_like(alpha, 255)])
+    cut = cv2.multiply(cut, cv2.merge([alpha] * 4), scale=1 / 255)
+    reach = _reach(shown)
+    paper, known = _paper(texture[..., :3], ~shown & (texture[..., 3] == 255), reach)
+    blue, green, red = cv2.split(cv2.absdiff(texture[..., :3], paper))
+    difference = np.where(known, cv2.max(cv2.max(blue, green), red), 0)
+    ink = _ink(difference.astype(np.float32), shown, reach)
+    rim = ink < 1
+    share = ink[rim, None]
+    solid = alpha[rim, None] * share
     # Laid over that paper, the result is the texture again.
-    cut[..., :3] = colours * (alpha > 0)[..., None] - paper * (1 - ink)[..., None]
-    np.clip(cut[..., :3], 0, 255 * alpha[..., None], out=cut[..., :3])
-    straight = ink == 1
-    cut[straight, :3] = colours[straight] * alpha[straight, None]
-    cut[..., 3] = 255 * alpha
-    return np.rint(cut).astype(np.uint8)
+    colours = texture[rim, :3] - paper[rim] * (1 - share)
+    cut[rim, :3] = np.rint(np.clip(colours, 0, solid))
+    cut[rim, 3:] = np.rint(solid)
+    return np.asarray(cut, np.uint8)
 
 
 def _reach(shown: Mask) -> int:
@@ -51,13 +60,18 @@ def _reach(shown: Mask) -> int:
     return max(2, round(REACH * float(longer)))
 
 
-def _paper(colours: F32, outside: Mask, reach: int) -> tuple[F32, Mask]:
+def _paper(colours: U8, outside: Mask, reach: int) -> tuple[U8, Mask]:
     """The paper's colour (H, W, 3) as the pixels outside have it nearby, and where it is known."""
-    weight = outside.astype(np.float32)
-    spread = (8 * reach + 1, 8 * reach + 1)
+    height, width = outside.shape
+    small = (-(-width // _COARSE), -(-height // _COARSE))
+    weight = cv2.resize(outside.astype(np.float32), small, interpolation=cv2.INTER_AREA)
+    masked = np.where(outside[..., None], colours, 0).astype(np.float32)
+    sums = cv2.resize(masked, small, interpolation=cv2.INTER_AREA)
+    spread = (2 * reach + 1, 2 * reach + 1)  # of coarse pixels
     total = cv2.blur(weight, spread)
-    mean = cv2.blur(colours * weight[..., None], spread) / np.maximum(total, 1e-6)[..., None]
-    return mean.astype(np.float32), total > 0.01
+    mean = cv2.blur(sums, spread) / np.maximum(total, 1e-6)[..., None]
+    paper = cv2.resize(mean, (width, height)).clip(0, 255).astype(np.uint8)
+    return paper, cv2.resize(total, (width, height)) > _LEAST_SEEN
 
 
 def _ink(difference: F32, shown: Mask, reach: int) -> F32:
