@@ -26,8 +26,9 @@ Bytes = npt.NDArray[Any]  # uint8; OpenCV promises no more
 LIKELY = 0.5
 POSSIBLE = 0.25  # ink here belongs to the figure when it touches what is likely
 NOTHING = 0.05  # background for certain
-CERTAIN = 0.985  # an area of paper without bones, open to the background, and still figure
+CERTAIN = 0.95  # an area of paper without bones, open to the background, and still figure
 BONY = 0.3  # share of such an area that bones take up when it is body
+LEANING = 0.75  # what the network must say of an open area with bones
 BACKGROUND = 0.12  # kernel that spans a stroke's width and more, share of the side
 LEAST_CONTRAST = 9.0  # grey levels that ink differs from its paper
 WEAK = 0.35  # of the ink's typical contrast, and still ink
@@ -184,24 +185,25 @@ def _areas(wall: Mask, chance: F32, bones: Mask) -> tuple[Mask, Mask]:
     rim = max(3, round(RIM * side) | 1)
     pocket = far & likely
     inner = cv2.morphologyEx(pocket.astype(np.uint8), cv2.MORPH_OPEN, _disc(rim)) > 0
-    kept = _voted(inner, chance, bones, CERTAIN)
+    kept = _voted(inner, chance, bones, CERTAIN, LEANING)
     kept = _grown(kept, 2 * rim + 1) & pocket
     far &= ~kept
     # What ink encloses is figure, or paper seen between limbs.
     closed = ~sealed & ~far & ~kept
-    filled = _voted(closed, chance, bones, LIKELY)
+    filled = _voted(closed, chance, bones, LIKELY, 0.0)
     far |= closed & ~filled
     creeping = ~wall & ~kept & ~filled & _grown(far, 2 * size + 1)
     return _reached(far | creeping, far), kept | filled
 
 
-def _voted(areas: Mask, chance: F32, bones: Mask, threshold: float) -> Mask:
-    """The connected areas whose mean chance exceeds the threshold, or through which bones run."""
+def _voted(areas: Mask, chance: F32, bones: Mask, threshold: float, leaning: float) -> Mask:
+    """The connected areas whose mean chance exceeds the threshold, or is at least ``leaning``
+    while bones run through them."""
     count, labels = cv2.connectedComponents(areas.astype(np.uint8), connectivity=4)
     pixels = np.maximum(np.bincount(labels.ravel(), minlength=count), 1)
     mean = np.bincount(labels.ravel(), chance.ravel(), count) / pixels
     bony = np.bincount(labels.ravel(), bones.ravel().astype(np.float64), count) / pixels
-    keep = (mean > threshold) | (bony > BONY)
+    keep = (mean > threshold) | ((bony > BONY) & (mean >= leaning))
     keep[0] = False
     return np.asarray(keep[labels], bool)
 

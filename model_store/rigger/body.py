@@ -134,6 +134,7 @@ def _bend(rng: Rng) -> float:
 
 def _pose_arms(rng: Rng, body: Body) -> None:
     length = rng.uniform(0.45, 1.35) * (0.75 if body.plan == "egg" else 1.0)
+    raised, akimbo = rng.random() < 0.12, rng.random() < 0.05
     drop = rng.uniform(0.02, 0.25) + (rng.uniform(0, 0.3) if body.torso in ("line", "egg") else 0)
     inset = rng.uniform(0.0, 0.3)
     bends = (_angle(rng), _bend(rng), rng.uniform(0.4, 0.6), length)
@@ -142,6 +143,10 @@ def _pose_arms(rng: Rng, body: Body) -> None:
         angle, bend, share, reach = bends
         if not mirrored:
             angle, bend = _angle(rng), _bend(rng)
+        if raised:  # beside the head, bent at the elbow
+            angle, bend = rng.uniform(-25, 55), rng.uniform(25, 85)
+        elif akimbo:  # hands on the hips
+            angle, bend = rng.uniform(-60, -25), -rng.uniform(60, 110)
         angle, reach = angle + rng.normal(0, 5), reach * rng.uniform(0.88, 1.12)
         if body.plan == "egg":
             at = math.radians(rng.uniform(-35, 15))
@@ -161,7 +166,9 @@ def _pose_arms(rng: Rng, body: Body) -> None:
 
 def _pose_legs(rng: Rng, body: Body) -> None:
     egg = body.plan == "egg"
-    length = rng.uniform(0.35, 1.6) * (0.7 if egg else 1.0)
+    # Seldom hardly any: feet right at the body.
+    length = rng.uniform(0.35, 1.6) if rng.random() < 0.93 else rng.uniform(0.08, 0.35)
+    length *= 0.7 if egg else 1.0
     spread = abs(rng.normal(4, 8)) if rng.random() < 0.6 else rng.uniform(0, 42)
     apart = rng.uniform(0.35, 0.8)
     bend = rng.normal(0, 7) if rng.random() < 0.8 else rng.uniform(-55, 55)

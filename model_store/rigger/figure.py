@@ -208,7 +208,8 @@ def _torso(sheet: Sheet, body: Body, style: Style, cover: bool = False) -> None:
 
 
 def _limbs(sheet: Sheet, body: Body, style: Style, cover: bool) -> None:
-    more = sheet.rng.random() < 0.05
+    more = sheet.rng.random() < 0.07
+    apart = sheet.rng.uniform(0.15, 0.3)
     for arm in (False, True):
         for side in SIDES:
             chain = body.limb(side, arm)
@@ -218,8 +219,9 @@ def _limbs(sheet: Sheet, body: Body, style: Style, cover: bool) -> None:
                 chain = np.concatenate([chain[:1] + inward * 0.02, chain[1:]])
             # Rarely, more arms than two; the joints are those of the upper ones.
             extra = int(sheet.rng.integers(1, 3)) if arm and more else 0
+            extra = min(extra, int(0.85 / apart))
             for number in range(extra, -1, -1):
-                lower = np.add(chain, (0.0, 0.22 * number))
+                lower = np.add(chain, (0.0, apart * number))
                 _limb(sheet, body, style, lower, arm, cover)
                 _end(sheet, body, style, lower, side, arm)
 

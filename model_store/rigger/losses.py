@@ -19,7 +19,7 @@ def losses(heads: Heads, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Each head's loss, already weighted; their sum is minimised."""
     kind, boxes = batch["kind"], batch["boxes"]
     mask = batch["mask"].float()[:, None] / 255
-    # A crop of no figure teaches that it is none, and nothing else.
+    # A part of a figure teaches that it is no figure, and nothing else.
     seen = kind != OTHER
     return {
         "joints": joint_loss(heads.joints, batch["joints"], kind == FIGURE),
@@ -55,14 +55,21 @@ def gaussian(at: Tensor, rows: int, columns: int, spread: float | Tensor) -> Ten
 def mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """Binary cross-entropy, heavier along edges, and Dice per view."""
     logits = logits.float()
-    blurred = functional.avg_pool2d(mask, 7, 1, 3)
-    edge = 1 + 3 * (blurred - mask).abs()
+    edge = 1 + 2 * (_blurred(mask, 3) - mask).abs() + 2 * (_blurred(mask, 9) - mask).abs()
     cross = functional.binary_cross_entropy_with_logits(logits, mask, weight=edge)
     guess = logits.sigmoid()
     common, total = (guess * mask).sum((1, 2, 3)), (guess + mask).sum((1, 2, 3))
     some = mask.amax((1, 2, 3)) > 0.5
     dice = 1 - (2 * common + 1) / (total + 1)
     return cross + (dice * some).sum() / some.sum().clamp(min=1) * 0.5
+
+
+def _blurred(mask: Tensor, size: int) -> Tensor:
+    """The mean around each pixel over ``size`` double pixels, by rows and then by columns."""
+    half = functional.avg_pool2d(mask, 2)
+    rows = functional.avg_pool2d(half, (size, 1), 1, (size // 2, 0), count_include_pad=False)
+    both = functional.avg_pool2d(rows, (1, size), 1, (0, size // 2), count_include_pad=False)
+    return functional.interpolate(both, scale_factor=2.0, mode="nearest")
 
 
 def _centres(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,7 +114,7 @@ def figure_loss(logits: Tensor, kind: Tensor) -> Tensor:
     crops = kind != PAGE
     if not crops.any():
         return logits.sum() * 0
-    target = (kind[crops] != OTHER).float()
+    target = (kind[crops] == FIGURE).float()
     return functional.binary_cross_entropy_with_logits(logits[crops, 0].float(), target)
 
 

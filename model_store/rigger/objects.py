@@ -17,6 +17,7 @@ from .body import make_body, one_of
 from .figure import any_colour, make_pen
 from .shapes import Points, blob, ellipse, points, spline, superellipse, zigzag
 from .sheet import Pen, Sheet
+from .things import THINGS, coloured
 
 WORDS = (
     *("mama", "papa", "hallo", "ich", "love", "you", "robot", "hero", "max", "lena"),
@@ -24,19 +25,12 @@ WORDS = (
 )
 
 
-def _coloured(sheet: Sheet, pen: Pen, outline: Points, often: float = 0.4) -> None:
-    if sheet.rng.random() < often:
-        kind = one_of(sheet.rng, scribble=0.5, hatch=0.2, solid=0.2, wash=0.1)
-        sheet.fill(outline, pen.of(any_colour(sheet.rng)), kind)
-    sheet.line(outline, pen, closed=True)
-
-
 def house(sheet: Sheet, pen: Pen) -> None:
     """Walls, roof, door, windows."""
     rng = sheet.rng
     w, roof = rng.uniform(0.5, 0.9), rng.uniform(-0.4, 0.1)
-    _coloured(sheet, pen, points((-w, roof), (w, roof), (w, 1), (-w, 1)))
-    _coloured(sheet, pen, points((-w * 1.1, roof), (rng.normal(0, 0.1), -1), (w * 1.1, roof)))
+    coloured(sheet, pen, points((-w, roof), (w, roof), (w, 1), (-w, 1)))
+    coloured(sheet, pen, points((-w * 1.1, roof), (rng.normal(0, 0.1), -1), (w * 1.1, roof)))
     for x in (-0.5, 0.5):
         if rng.random() < 0.8:
             sheet.line(superellipse(x * w, roof + 0.35, 0.18, 0.18, 8), pen, closed=True)
@@ -48,7 +42,7 @@ def sun(sheet: Sheet, pen: Pen) -> None:
     """A disc with rays, sometimes a face."""
     rng = sheet.rng
     r = rng.uniform(0.35, 0.6)
-    _coloured(sheet, pen, ellipse(0, 0, r, r))
+    coloured(sheet, pen, ellipse(0, 0, r, r))
     for a in np.radians(np.linspace(0, 360, int(rng.integers(6, 16)), endpoint=False)):
         c, s = math.cos(a), math.sin(a)
         sheet.line(points((c * r * 1.15, s * r * 1.15), (c * rng.uniform(0.8, 1), s * 0.9)), pen)
@@ -62,12 +56,12 @@ def tree(sheet: Sheet, pen: Pen) -> None:
     """A trunk with a crown, a fir, or bare branches."""
     rng = sheet.rng
     w = rng.uniform(0.06, 0.2)
-    _coloured(sheet, pen, points((-w, 0), (w, 0), (w * 1.2, 1), (-w * 1.2, 1)))
+    coloured(sheet, pen, points((-w, 0), (w, 0), (w * 1.2, 1), (-w * 1.2, 1)))
     if rng.random() < 0.5:
-        _coloured(sheet, pen, blob(rng, 0, -0.3, rng.uniform(0.5, 0.9), 0.65, 0.12))
+        coloured(sheet, pen, blob(rng, 0, -0.3, rng.uniform(0.5, 0.9), 0.65, 0.12))
     elif rng.random() < 0.5:
         for y in (0.2, -0.2, -0.55):
-            _coloured(sheet, pen, points((-0.7, y), (0, y - 0.5), (0.7, y)))
+            coloured(sheet, pen, points((-0.7, y), (0, y - 0.5), (0.7, y)))
     else:
         for a in np.radians(rng.uniform(200, 340, int(rng.integers(3, 9)))):
             sheet.line(points((0, 0), (math.cos(a) * 0.9, math.sin(a) * 0.9)), pen)
@@ -79,7 +73,7 @@ def flower(sheet: Sheet, pen: Pen) -> None:
     sheet.line(spline(points((0, -0.4), (rng.normal(0, 0.1), 0.3), (rng.normal(0, 0.1), 1))), pen)
     count, r = int(rng.integers(4, 9)), rng.uniform(0.18, 0.3)
     for a in np.radians(np.linspace(0, 360, count, endpoint=False)):
-        _coloured(
+        coloured(
             sheet,
             pen,
             ellipse(math.cos(a) * r * 1.4, -0.55 + math.sin(a) * r * 1.4, r * 0.7, r * 0.7),
@@ -92,14 +86,14 @@ def flower(sheet: Sheet, pen: Pen) -> None:
                 points((0, y), (side * 0.25, y - 0.2), (side * 0.5, y - 0.1), (side * 0.25, y)),
                 True,
             )
-            _coloured(sheet, pen, leaf)
+            coloured(sheet, pen, leaf)
 
 
 def cloud(sheet: Sheet, pen: Pen) -> None:
     """Bumps around."""
     angle = np.linspace(0, 2 * math.pi, 60)
     bump = 1 + 0.15 * np.abs(np.sin(angle * int(sheet.rng.integers(2, 5))))
-    _coloured(
+    coloured(
         sheet, pen, np.stack([0.85 * bump * np.cos(angle), 0.5 * bump * np.sin(angle)], 1), 0.2
     )
 
@@ -107,12 +101,12 @@ def cloud(sheet: Sheet, pen: Pen) -> None:
 def car(sheet: Sheet, pen: Pen) -> None:
     """A body, a cabin and two wheels."""
     rng = sheet.rng
-    _coloured(sheet, pen, superellipse(0, 0.25, 0.95, 0.3, 6))
-    _coloured(sheet, pen, points((-0.6, -0.05), (-0.4, -0.5), (0.35, -0.5), (0.6, -0.05)))
+    coloured(sheet, pen, superellipse(0, 0.25, 0.95, 0.3, 6))
+    coloured(sheet, pen, points((-0.6, -0.05), (-0.4, -0.5), (0.35, -0.5), (0.6, -0.05)))
     for x in (-0.5, 0.5):
         r = rng.uniform(0.16, 0.25)
         sheet.knock_out(ellipse(x, 0.58, r, r))
-        _coloured(sheet, pen, ellipse(x, 0.58, r, r))
+        coloured(sheet, pen, ellipse(x, 0.58, r, r))
 
 
 def beast(sheet: Sheet, pen: Pen) -> None:
@@ -120,7 +114,7 @@ def beast(sheet: Sheet, pen: Pen) -> None:
     rng = sheet.rng
     flip = float(rng.choice([-1.0, 1.0]))
     tall = rng.uniform(0.2, 0.4)
-    _coloured(sheet, pen, blob(rng, 0, 0, 0.65, tall, 0.06))
+    coloured(sheet, pen, blob(rng, 0, 0, 0.65, tall, 0.06))
     for x in (-0.5, -0.3, 0.3, 0.5):
         x += rng.normal(0, 0.04)
         y, w = tall * 0.75, rng.uniform(0.03, 0.09)
@@ -132,7 +126,7 @@ def beast(sheet: Sheet, pen: Pen) -> None:
     r = rng.uniform(0.2, 0.38)
     hx, hy = flip * (0.65 + r * 0.5), -tall * rng.uniform(0.3, 1.4)
     sheet.knock_out(ellipse(hx, hy, r, r * 0.85))
-    _coloured(sheet, pen, blob(rng, hx, hy, r, r * 0.85, 0.05))
+    coloured(sheet, pen, blob(rng, hx, hy, r, r * 0.85, 0.05))
     for x in (-0.6, 0.6):
         ear = points(
             (hx + x * r * 1.3, hy - r * 0.4),
@@ -150,8 +144,8 @@ def beast(sheet: Sheet, pen: Pen) -> None:
 def fish(sheet: Sheet, pen: Pen) -> None:
     """A body, a tail, an eye."""
     flip = float(sheet.rng.choice([-1.0, 1.0]))
-    _coloured(sheet, pen, ellipse(0, 0, 0.65, sheet.rng.uniform(0.25, 0.5)))
-    _coloured(sheet, pen, points((flip * 0.6, 0), (flip, -0.4), (flip, 0.4)))
+    coloured(sheet, pen, ellipse(0, 0, 0.65, sheet.rng.uniform(0.25, 0.5)))
+    coloured(sheet, pen, points((flip * 0.6, 0), (flip, -0.4), (flip, 0.4)))
     sheet.line(ellipse(-flip * 0.4, -0.08, 0.05, 0.05), pen, closed=True)
 
 
@@ -165,9 +159,9 @@ def butterfly(sheet: Sheet, pen: Pen) -> None:
     """Four wings and feelers."""
     for side in (-1, 1):
         for y, r in ((-0.4, 0.45), (0.4, 0.33)):
-            _coloured(sheet, pen, ellipse(side * 0.5, y, r, r * 0.9))
+            coloured(sheet, pen, ellipse(side * 0.5, y, r, r * 0.9))
         sheet.line(points((0, -0.5), (side * 0.3, -1)), pen)
-    _coloured(sheet, pen, ellipse(0, 0, 0.08, 0.6))
+    coloured(sheet, pen, ellipse(0, 0, 0.08, 0.6))
 
 
 def star(sheet: Sheet, pen: Pen) -> None:
@@ -175,13 +169,13 @@ def star(sheet: Sheet, pen: Pen) -> None:
     count = 2 * int(sheet.rng.integers(4, 8))
     angle = np.radians(-90) + np.linspace(0, 2 * math.pi, count, endpoint=False)
     reach = np.where(np.arange(count) % 2, sheet.rng.uniform(0.35, 0.6), 1.0)
-    _coloured(sheet, pen, np.stack([reach * np.cos(angle), reach * np.sin(angle)], 1))
+    coloured(sheet, pen, np.stack([reach * np.cos(angle), reach * np.sin(angle)], 1))
 
 
 def heart(sheet: Sheet, pen: Pen) -> None:
     """A heart."""
     half = points((0, 0.9), (0.9, -0.1), (0.75, -0.75), (0.35, -0.8), (0, -0.35))
-    _coloured(sheet, pen, spline(np.concatenate([half, half[-2:0:-1] * (-1, 1)]), True))
+    coloured(sheet, pen, spline(np.concatenate([half, half[-2:0:-1] * (-1, 1)]), True))
 
 
 def rainbow(sheet: Sheet, pen: Pen) -> None:
@@ -192,7 +186,7 @@ def rainbow(sheet: Sheet, pen: Pen) -> None:
 
 def balloon(sheet: Sheet, pen: Pen) -> None:
     """An oval on a string."""
-    _coloured(sheet, pen, ellipse(0, -0.5, 0.4, 0.48))
+    coloured(sheet, pen, ellipse(0, -0.5, 0.4, 0.48))
     sheet.line(spline(points((0, 0), (sheet.rng.normal(0, 0.15), 0.5), (0, 1))), pen)
 
 
@@ -216,9 +210,9 @@ def lone_shape(sheet: Sheet, pen: Pen) -> None:
     rng = sheet.rng
     kind = int(rng.integers(6))
     if kind == 0:
-        _coloured(sheet, pen, blob(rng, 0, 0, rng.uniform(0.4, 1), rng.uniform(0.4, 1), 0.05))
+        coloured(sheet, pen, blob(rng, 0, 0, rng.uniform(0.4, 1), rng.uniform(0.4, 1), 0.05))
     elif kind == 1:
-        _coloured(sheet, pen, superellipse(0, 0, rng.uniform(0.3, 1), rng.uniform(0.3, 1), 9))
+        coloured(sheet, pen, superellipse(0, 0, rng.uniform(0.3, 1), rng.uniform(0.3, 1), 9))
     elif kind == 2:
         sheet.line(points((0, 1), (0, -1)), pen)
         sheet.line(points((-0.4, -0.5), (0, -1), (0.4, -0.5)), pen)
@@ -230,7 +224,7 @@ def lone_shape(sheet: Sheet, pen: Pen) -> None:
         for x in (-0.7, 0.7):
             sheet.line(points((x, -0.1), (x * 1.1, 0.9)), pen)
     else:
-        _coloured(sheet, pen, points((0, -1), (1, 0.8), (-1, 0.8)))
+        coloured(sheet, pen, points((0, -1), (1, 0.8), (-1, 0.8)))
 
 
 def lone_face(sheet: Sheet, pen: Pen) -> None:
@@ -239,7 +233,7 @@ def lone_face(sheet: Sheet, pen: Pen) -> None:
     rx, ry = body.radii
     unit = 0.9 / max(rx, ry)
     body.plan, body.head, body.radii = "outline", (0.0, 0.1), (rx * unit, ry * unit)
-    _coloured(sheet, pen, blob(sheet.rng, 0, 0.1, *body.radii, 0.03), 0.15)
+    coloured(sheet, pen, blob(sheet.rng, 0, 0.1, *body.radii, 0.03), 0.15)
     if sheet.rng.random() < 0.4:
         parts.hair(sheet, pen, body)
     parts.face(sheet, pen, body)
@@ -263,7 +257,8 @@ def writing(sheet: Sheet, pen: Pen) -> None:
 
 KINDS: list[Callable[[Sheet, Pen], None]] = [
     house, sun, tree, flower, cloud, car, beast, beast, fish, bird, butterfly, star, heart, rainbow,
-    balloon, scribble, lone_shape, lone_face, lone_face, writing, tree, flower, house, lone_shape,
+    balloon, scribble, lone_shape, lone_face, lone_face, writing, tree, flower, flower, house,
+    lone_shape, sun, balloon, *THINGS,
 ]  # fmt: skip
 
 

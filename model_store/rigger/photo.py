@@ -11,8 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from . import clutter
 from .body import one_of
-from .shapes import Points, Rng, points, spline
+from .shapes import Points, Rng, points
 from .sheet import Bytes, Sheet, tooth
 
 
@@ -100,7 +101,7 @@ def _grain() -> Any:
 
 def desk(rng: Rng, height: int, width: int) -> Bytes:
     """What the paper lies on: wood, cloth, a plain or a cluttered table."""
-    kind = one_of(rng, wood=0.45, plain=0.3, cloth=0.25)
+    kind = one_of(rng, wood=0.42, plain=0.28, cloth=0.2, noise=0.1)
     base = rng.uniform(25, 225) * np.array([1.0, 1.0, 1.0]) * rng.uniform(0.75, 1.1, 3)
     if kind == "wood":
         base = np.array([60, 105, 150]) * rng.uniform(0.4, 1.4)
@@ -110,33 +111,15 @@ def desk(rng: Rng, height: int, width: int) -> Bytes:
         step = rng.uniform(0.05, 0.6)
         yy, xx = np.mgrid[:height, :width].astype(np.float32)
         texture = (np.sin(xx * step) + np.sin(yy * step)) * rng.uniform(3, 25)
+    elif kind == "noise":
+        coarse = rng.normal(0, 1, (int(rng.integers(3, 60)), int(rng.integers(3, 60))))
+        texture = cv2.resize(coarse.astype(np.float32), (width, height)) * rng.uniform(5, 50)
     else:
         texture = (tooth(1)[:height, :width].astype(np.float32) - 128) * rng.uniform(0.0, 0.1)
     image = np.ascontiguousarray(np.clip(base + texture[..., None], 0, 255).astype(np.uint8))
     for _ in range(int(rng.integers(0, 4)) if rng.random() < 0.5 else 0):
-        _clutter(rng, image)
+        clutter.put(rng, image)
     return image
-
-
-def _clutter(rng: Rng, image: Bytes) -> None:
-    """A pencil, a crayon, a cup, a finger."""
-    height, width = image.shape[:2]
-    colour = tuple(int(v) for v in rng.uniform(10, 250, 3))
-    at = rng.uniform(0, 1, 2) * (width, height)
-    if rng.random() < 0.6:
-        a = rng.uniform(0, 6.3)
-        end = at + np.array([np.cos(a), np.sin(a)]) * width * rng.uniform(0.15, 0.5)
-        thick = max(2, int(width * rng.uniform(0.008, 0.05)))
-        cv2.line(image, _ints(at), _ints(end), colour, thick, cv2.LINE_AA)
-    else:
-        skin = (
-            int(rng.integers(90, 160)),
-            int(rng.integers(110, 180)),
-            int(rng.integers(160, 240)),
-        )
-        axes = _ints(rng.uniform(0.03, 0.15, 2) * width)
-        tone = skin if rng.random() < 0.5 else colour
-        cv2.ellipse(image, _ints(at), axes, rng.uniform(0, 180), 0, 360, tone, -1, cv2.LINE_AA)
 
 
 def camera_pose(rng: Rng, height: int, width: int, out: tuple[int, int]) -> Points:
@@ -206,6 +189,8 @@ def shine(rng: Rng, image: Bytes) -> Bytes:
         shade = cv2.resize(cv2.GaussianBlur(shade, (0, 0), soft), (width, height))
         light *= 1 - shade.astype(np.float32) * (rng.uniform(0.12, 0.55) / 255)
     warm = 1 + rng.normal(0, 0.05, 3)
+    if rng.random() < 0.15:  # a lamp's yellow light
+        warm *= (rng.uniform(0.55, 0.9), rng.uniform(0.85, 1.0), 1.05)
     gain = light[..., None] * warm.astype(np.float32) * rng.uniform(0.55, 1.05)
     return np.clip(image * gain, 0, 255).astype(np.uint8)
 
@@ -217,6 +202,8 @@ def expose(rng: Rng, image: Bytes) -> Bytes:
     image = cv2.LUT(image, curve.astype(np.uint8))
     if rng.random() < 0.4:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.4))
+    elif rng.random() < 0.12:
+        image = _shaken(rng, image)
     if rng.random() < 0.5:
         height, width = image.shape[:2]
         y, x = (int(v) for v in rng.integers(0, 512, 2))
@@ -235,35 +222,14 @@ def expose(rng: Rng, image: Bytes) -> Bytes:
     return np.asarray(image, np.uint8)
 
 
+def _shaken(rng: Rng, image: Bytes) -> Bytes:
+    """Blurred along a line, as by a hand that moved."""
+    reach, a = rng.uniform(1, 3.5), rng.uniform(0, np.pi)
+    kernel = np.zeros((9, 9), np.uint8)
+    way = np.array([np.cos(a), np.sin(a)]) * reach
+    cv2.line(kernel, _ints(np.round(4 - way)), _ints(np.round(4 + way)), 255, 1, cv2.LINE_AA)
+    return np.asarray(cv2.filter2D(image, -1, kernel / max(1, int(kernel.sum()))), np.uint8)
+
+
 def _ints(pair: Points) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
-
-
-def clutter(rng: Rng, height: int, width: int) -> Bytes:
-    """A photo of anything but a drawing: patches of colour, edges and light, (H, W, 3) uint8."""
-    image = cv2.resize(
-        rng.uniform(0, 255, (3, 3, 3)).astype(np.uint8),
-        (width, height),
-        interpolation=cv2.INTER_CUBIC,
-    )
-    for _ in range(int(rng.integers(3, 40))):
-        colour = tuple(int(v) for v in rng.uniform(0, 255, 3))
-        at, size = rng.uniform(0, 1, 2) * (width, height), rng.uniform(0.02, 0.4, 2) * width
-        kind = int(rng.integers(4))
-        if kind == 0:
-            corners = at + rng.normal(0, 1, (int(rng.integers(3, 7)), 2)) * size
-            cv2.fillPoly(image, [cv2.convexHull(corners.astype(np.int32))], colour, cv2.LINE_AA)
-        elif kind == 1:
-            axes = (int(size[0]), int(size[1]))
-            place = (int(at[0]), int(at[1]))
-            cv2.ellipse(image, place, axes, rng.uniform(0, 180), 0, 360, colour, -1, cv2.LINE_AA)
-        elif kind == 2:
-            line = spline(at + rng.normal(0, 1, (4, 2)) * size)
-            thick = int(rng.integers(1, 14))
-            cv2.polylines(image, [line.astype(np.int32)], False, colour, thick, cv2.LINE_AA)
-        else:
-            x, y = (int(v) for v in at)
-            w, h = (max(2, int(v)) for v in size)
-            patch = image[y : y + h, x : x + w]
-            patch[:] = cv2.GaussianBlur(patch, (0, 0), rng.uniform(1, 9))
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 4)), np.uint8)

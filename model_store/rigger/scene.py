@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from . import photo
+from . import clutter, photo
 from .body import one_of
 from .figure import Truth, box_of, draw_figure, make_pen
 from .objects import draw_object
@@ -34,11 +34,13 @@ def make_scene(rng: Rng) -> Scene:
     height, width = (
         (int(long), int(long * aspect)) if aspect < 1 else (int(long / aspect), int(long))
     )
-    if rng.random() < 0.035:
-        return Scene(photo.expose(rng, photo.shine(rng, photo.clutter(rng, height, width))), [], [])
+    if rng.random() < 0.06:
+        return Scene(photo.expose(rng, photo.shine(rng, _no_drawing(rng, height, width))), [], [])
     sheet = Sheet(rng, height, width)
     figures, others = _compose(rng, sheet)
     printed = photo.print_ink(rng, photo.paper(rng, height, width), sheet)
+    if not figures and rng.random() < 0.25:
+        printed = clutter.still(rng, printed)
     # A phone held upright or across, whatever the page is.
     scale = rng.uniform(0.95, 1.2)
     out = (int(height * scale), int(width * scale * rng.uniform(0.85, 1.2)))
@@ -50,6 +52,15 @@ def make_scene(rng: Rng) -> Scene:
         [figure for figure in seen if figure.mask.any()],
         [_moved_box(box, homography) for box in others],
     )
+
+
+def _no_drawing(rng: Rng, height: int, width: int) -> Bytes:
+    """A photo in which nothing is drawn: colours, a table, a sheet with things on it."""
+    kind = one_of(rng, patches=0.45, desk=0.3, paper=0.25)
+    if kind == "patches":
+        return clutter.patches(rng, height, width)
+    ground = photo.desk if kind == "desk" else photo.paper
+    return clutter.still(rng, ground(rng, height, width))
 
 
 def _compose(rng: Rng, sheet: Sheet) -> tuple[list[Truth], list[Box]]:
@@ -67,7 +78,7 @@ def _compose(rng: Rng, sheet: Sheet) -> tuple[list[Truth], list[Box]]:
         busy = 0
     others = []
     for _ in range(int(busy)):
-        size = rng.uniform(0.1, 0.5 if count else 0.9) * min(height, width)
+        size = rng.uniform(0.12, 0.5 if count else 0.95) * min(height, width)
         at = rng.uniform(0.05, 0.95, 2) * (width, height)
         box = (at[0] - size / 2, at[1] - size / 2, at[0] + size / 2, at[1] + size / 2)
         if all(_overlap(box, other) < 0.06 for other in taken):

@@ -3,7 +3,8 @@
 Resumable: the same command goes on where the run in ``--out`` stopped. A run goes
 through sizes (``--size 128 --steps 6000``, then ``--size 192 --steps 9000``): the
 weights follow, the learning rate stays level and falls over the last third of the
-steps. On a CPU one thread is fastest; drawing runs in ``--workers`` of their own.
+steps. On a CPU one thread a process is fastest, so ``--processes`` share a step: each draws
+and learns from ``--batch`` views of its own, and their gradients are averaged.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from __future__ import annotations
 import argparse
 import copy
 import math
+import os
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
@@ -34,10 +39,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/rigger"))
     parser.add_argument("--steps", type=int, default=9000, help="total, with those before")
     parser.add_argument("--size", type=int, default=128, help="side of the views, pixels")
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=32, help="views a step and process")
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--fall", type=float, default=0.35, help="share of the steps at the end")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1, help="on a CPU: its cores")
+    parser.add_argument("--workers", type=int, default=1, help="that draw, of each process")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--bf16", action="store_true", help="pays on a GPU or AVX512_BF16")
@@ -63,9 +69,28 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def main() -> None:
     """Train until ``--steps``."""
     args = arguments()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.processes == 1:
+        run(0, args)
+        return
+    meeting(args).unlink(missing_ok=True)
+    mp.spawn(run, (args,), nprocs=args.processes)
+
+
+def meeting(args: argparse.Namespace) -> Path:
+    """The file through which the processes find each other."""
+    return Path(args.out).resolve() / "meeting"
+
+
+def run(rank: int, args: argparse.Namespace) -> None:
+    """One process's part; the first one logs and saves."""
+    if args.processes > 1:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        dist.init_process_group(
+            "gloo", f"file://{meeting(args)}", timedelta(days=7), args.processes, rank
+        )
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
-    args.out.mkdir(parents=True, exist_ok=True)
     checkpoint = args.out / "last.pt"
     network: nn.Module = Rigger().to(device, memory_format=torch.channels_last)
     kept = copy.deepcopy(network).eval()
@@ -78,17 +103,19 @@ def main() -> None:
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
     loader = DataLoader(
-        Drawings(args.size, seed=args.seed * 1_000_003 + start),
+        Drawings(args.size, seed=args.seed * 1_000_003 + start + rank * 500_000),
         args.batch, num_workers=args.workers, pin_memory=device.type == "cuda",
         prefetch_factor=4 if args.workers else None,
     )  # fmt: skip
-    log, clock = SummaryWriter(str(args.out)), time.monotonic()
+    log, clock = SummaryWriter(str(args.out)) if rank == 0 else None, time.monotonic()
     sums: dict[str, float] = {}
     for step, batch in zip(range(start, args.steps), loader, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, args)
         batch = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
         heads, parts = learn(network, optimizer, batch, args.bf16)
+        if log is None:
+            continue
         follow(kept, network, min(AVERAGE, (step + 1) / (step + 10)))
         now = {key: value.item() for key, value in parts.items()} | scores(heads, batch)
         for key, value in now.items():
@@ -96,7 +123,7 @@ def main() -> None:
         if (step + 1) % 50 == 0:
             for key, value in sums.items():
                 log.add_scalar(key, value, step + 1)
-            speed = 50 * args.batch / (time.monotonic() - clock)
+            speed = 50 * args.batch * args.processes / (time.monotonic() - clock)
             clock = time.monotonic()
             line = " ".join(f"{key} {value:.3f}" for key, value in sums.items())
             print(f"{step + 1}: {line} · {speed:.0f} views/s", flush=True)
@@ -105,7 +132,10 @@ def main() -> None:
                 "step": step + 1, "network": network.state_dict(), "kept": kept.state_dict(),
                 "optimizer": optimizer.state_dict(),
             })  # fmt: skip
-    log.close()
+    if log is not None:
+        log.close()
+    if args.processes > 1:
+        dist.destroy_process_group()
 
 
 def learn(
@@ -118,9 +148,26 @@ def learn(
     parts = losses(heads, batch)
     optimizer.zero_grad(set_to_none=True)
     torch.stack(list(parts.values())).sum().backward()
+    share(network)
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)
     optimizer.step()
     return heads, parts
+
+
+@torch.no_grad()
+def share(network: nn.Module) -> None:
+    """Average the gradients of all processes, which keeps their weights the same."""
+    if not dist.is_initialized():
+        return
+    for parameter in network.parameters():
+        if parameter.grad is None:  # no view of this batch taught it
+            parameter.grad = torch.zeros_like(parameter)
+    grads = [p.grad for p in network.parameters() if p.grad is not None]
+    flat = torch.cat([grad.flatten() for grad in grads])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for grad, mean in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+        grad.copy_(mean.view(grad.shape))
 
 
 @torch.no_grad()

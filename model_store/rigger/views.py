@@ -4,7 +4,7 @@ The steps are ``mmcv.transforms``; each takes and answers a dictionary:
 
 * ``image`` (H, W, 3) uint8 BGR, ``mask`` (H, W) uint8 0/255,
 * ``joints`` (13, 2) pixels, ``boxes`` (N, 4) x1 y1 x2 y2,
-* ``kind``: PAGE, FIGURE or OTHER, and ``window``: the box that a crop is cut around.
+* ``kind``: PAGE, FIGURE, OTHER or NOTHING, and ``window``: the box that a crop is cut around.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from mmcv.transforms import BaseTransform, Compose
 from torch.utils.data import IterableDataset, get_worker_info
 
 from .body import JOINTS, MIRRORED
-from .scene import Scene, make_scene
+from .scene import Box, Scene, make_scene
 from .shapes import Rng
 from .sheet import Bytes
 
-PAGE, FIGURE, OTHER = 0, 1, 2
+#: A whole page; a crop around a figure; around something else, with parts of figures or without.
+PAGE, FIGURE, OTHER, NOTHING = 0, 1, 2, 3
 MARGIN = 0.1  # of the box, on each side of a crop
 CELL = 4  # pixels of the input per cell of the heatmaps
 MAX_BOXES = 4
@@ -143,17 +144,27 @@ def views(rng: Rng, scene: Scene) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
     # What is no figure: other things, parts of figures, any piece of the page.
     wrong = list(scene.others[: 2 if scene.figures else 4])
-    wrong += [_part(rng, figure.box) for figure in scene.figures[:1]]
+    if rng.random() < 0.6:
+        wrong += [_part(rng, figure.box) for figure in scene.figures[:1]]
     if not scene.figures:
         side = rng.uniform(0.2, 0.9) * min(height, width)
         x, y = rng.uniform(0, width - side), rng.uniform(0, height - side)
         wrong.append((x, y, x + side, y + side))
     for box in wrong:
         if box[2] - box[0] > 12 and box[3] - box[1] > 12:
-            yield {**page, "kind": OTHER, "window": box}
+            free = not any(_touching(box, figure.box) for figure in scene.figures)
+            yield {**page, "kind": NOTHING if free else OTHER, "window": box}
 
 
-def _part(rng: Rng, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+def _touching(box: Box, figure: Box) -> bool:
+    """Whether a crop around ``box`` may show some of ``figure``."""
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    reach = 0.85 * max(box[2] - box[0], box[3] - box[1])
+    across = figure[0] - reach < x < figure[2] + reach
+    return across and figure[1] - reach < y < figure[3] + reach
+
+
+def _part(rng: Rng, box: Box) -> Box:
     """A piece of a figure's box, about a third to a half of its height: a head, a leg, an arm."""
     x1, y1, x2, y2 = box
     side = max(x2 - x1, y2 - y1) * rng.uniform(0.25, 0.5)

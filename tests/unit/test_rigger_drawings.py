@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_store.rigger import objects, photo, shapes
+from model_store.rigger import objects, photo, shapes, things
 from model_store.rigger.body import JOINTS, MIRRORED, make_body
 from model_store.rigger.figure import draw_figure
 from model_store.rigger.scene import make_scene
@@ -81,11 +81,11 @@ def test_pages_with_none_one_and_several_figures_occur() -> None:
     assert {0, 1, 2} <= counts
 
 
-@pytest.mark.parametrize("kind", sorted({k.__name__ for k in objects.KINDS}))
-def test_every_object_leaves_ink_and_marks_nothing(kind: str) -> None:
+@pytest.mark.parametrize("kind", sorted({k.__name__: k for k in objects.KINDS}.items()))
+def test_every_object_leaves_ink_and_marks_nothing(kind: tuple[str, things.Thing]) -> None:
     sheet = Sheet(np.random.default_rng(3), 200, 200)
     sheet.place = np.array([[70.0, 0, 100], [0, 70.0, 100]])
-    getattr(objects, kind)(sheet, BLACK)
+    kind[1](sheet, BLACK)
     assert (sheet.alpha > 0).sum() > 50
     assert sheet.mask is None
 

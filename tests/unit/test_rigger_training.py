@@ -22,6 +22,7 @@ from model_store.rigger.scene import make_scene  # noqa: E402
 from model_store.rigger.views import (  # noqa: E402
     CELL,
     FIGURE,
+    NOTHING,
     OTHER,
     PAGE,
     Drawings,
@@ -41,7 +42,7 @@ def batch() -> dict[str, torch.Tensor]:
 def test_views_of_all_kinds_occur_and_joints_stay_in_the_figures(
     batch: dict[str, torch.Tensor],
 ) -> None:
-    assert set(batch["kind"].tolist()) == {PAGE, FIGURE, OTHER}
+    assert set(batch["kind"].tolist()) == {PAGE, FIGURE, OTHER, NOTHING}
     figures = batch["kind"] == FIGURE
     inside = (batch["joints"][figures] > -3) & (batch["joints"][figures] < 67)
     assert inside.float().mean() > 0.98
