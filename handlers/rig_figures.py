@@ -26,6 +26,7 @@ Bytes = npt.NDArray[Any]  # uint8; OpenCV promises no more
 
 LEAST_SCORE = 0.85  # below this there is no figure: 5 % of made-up pages without one reach it
 WORTH = 0.5  # the score of a single crop from which a guess is worth a closer look
+MARGIN = 0.3  # of the longer side, of paper added for a second look
 MASK_SIDE = 640  # longer side at which masks are refined, pixels
 GLANCES = 3  # crops of a guess until its box stays
 SAME_BOX = 0.1  # of its longer side, by which a box that stays may move
@@ -50,7 +51,23 @@ class Figure:
 
 
 def rig(network: Network, photos: Sequence[Photo]) -> list[list[Figure]]:
-    """The figures of each photo, best first; none where there is no drawn figure."""
+    """The figures of each photo, best first; none where there is no drawn figure.
+
+    A photo without any gets a second look with paper around it: a figure that is cut out
+    tightly looks like a part of one.
+    """
+    figures = _rig(network, photos)
+    bare = [number for number, found in enumerate(figures) if not found]
+    if bare:
+        again = _rig(network, [widened(photos[number]) for number in bare])
+        for number, found in zip(bare, again, strict=True):
+            figures[number] = [
+                moved for figure in found if (moved := narrowed(figure, photos[number]))
+            ]
+    return figures
+
+
+def _rig(network: Network, photos: Sequence[Photo]) -> list[list[Figure]]:
     found = find(network, [photo.pixels for photo in photos])
     jobs = [
         (photo, number, box, centre)
@@ -64,6 +81,40 @@ def rig(network: Network, photos: Sequence[Photo]) -> list[list[Figure]]:
         if figure is not None and figure.score >= LEAST_SCORE:
             figures[number].append(figure)
     return [_distinct(each) for each in figures]
+
+
+def widened(photo: Photo) -> Photo:
+    """The photo with a margin of the colour that its border has."""
+    image = photo.pixels
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    paper = [int(v) for v in np.median(border, axis=0)]
+    by = _margin(photo)
+    wide = cv2.copyMakeBorder(image, by, by, by, by, cv2.BORDER_CONSTANT, value=paper)
+    fx, fy = photo.scale
+    width, height = photo.width + round(2 * by * fx), photo.height + round(2 * by * fy)
+    return Photo(np.asarray(wide, np.uint8), width, height)
+
+
+def narrowed(figure: Figure, photo: Photo) -> Figure | None:
+    """A figure of the widened photo in the photo itself; None when nothing of it is left."""
+    left, top = (_margin(photo) * factor for factor in photo.scale)
+    a, b, c, d = figure.mask_box
+    x1, y1 = max(0, a - round(left)), max(0, b - round(top))
+    x2, y2 = min(photo.width, c - round(left)), min(photo.height, d - round(top))
+    if x2 - x1 < 2 or y2 - y1 < 2:
+        return None
+    rows = slice(y1 + round(top) - b, y2 + round(top) - b)
+    mask = figure.mask[rows, x1 + round(left) - a : x2 + round(left) - a]
+    sides = np.array(figure.box) - [left, top, left, top]
+    size = [photo.width, photo.height] * 2
+    box: tuple[float, float, float, float] = tuple(np.clip(sides, 0, size).tolist())
+    joints = {name: (u - left, v - top, score) for name, (u, v, score) in figure.joints.items()}
+    return Figure(box, figure.score, joints, (x1, y1, x2, y2), np.ascontiguousarray(mask))
+
+
+def _margin(photo: Photo) -> int:
+    """Pixels added on each side."""
+    return round(MARGIN * max(photo.pixels.shape[:2]))
 
 
 def glance(network: Network, image: Image, boxes: F32, centres: F32) -> list[tuple[F32, float]]:

@@ -75,6 +75,11 @@ def load(folder: Path) -> Drawing:
     return Drawing(folder.name, ink, mask, texture, joints)
 
 
+def cut(drawing: Drawing, _rng: np.random.Generator) -> Case:
+    """The drawing's own picture, which is cut out along the figure."""
+    return Case(drawing.texture, drawing.joints, drawing.mask > 127)
+
+
 def clean(drawing: Drawing, _rng: np.random.Generator) -> Case:
     """The drawing's own picture, with some of its paper around."""
     pad = max(drawing.mask.shape) // 5
@@ -133,6 +138,7 @@ def composed(
 
 
 RECIPES: dict[str, Callable[[Drawing, np.random.Generator], Case]] = {
+    "cut out": cut,
     "clean": clean,
     "on a page": composed(),
     "turned +15°": composed(turn=15),

@@ -127,6 +127,20 @@ def test_a_drawn_person_is_found_with_joints_and_mask(rigger: Rigger) -> None:
     assert figure["box"] == pytest.approx([x, y, x + w, y + h], abs=12)
 
 
+@pytest.mark.parametrize("margin", [0, 3, 40])
+def test_a_figure_that_fills_its_picture_is_found(rigger: Rigger, margin: int) -> None:
+    image = page()
+    mask = draw_person(image, 300, 400)
+    x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
+    cut = np.s_[y - margin : y + h + margin, x - margin : x + w + margin]
+    (figure,) = figures(rigger, np.ascontiguousarray(image[cut]))
+    found = full_mask(figure, image[cut].shape)
+    assert (found & mask[cut]).sum() / (found | mask[cut]).sum() > 0.85
+    corner = np.array([300, 400]) - (x - margin, y - margin)
+    off = [np.hypot(*(np.add(JOINTS[n], corner) - figure["joints"][n][:2])) for n in JOINTS]
+    assert np.mean(np.array(off) < 44) >= 0.9
+
+
 def test_two_people_are_two_figures(rigger: Rigger) -> None:
     image = page(900, 700)
     for x in (220, 680):
