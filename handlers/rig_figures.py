@@ -25,6 +25,7 @@ except ModuleNotFoundError:
 Bytes = npt.NDArray[Any]  # uint8; OpenCV promises no more
 
 LEAST_SCORE = 0.85  # below this there is no figure: 5 % of made-up pages without one reach it
+SURE_SCORE = 0.95  # the same for what was not seen at the first look
 WORTH = 0.5  # the score of a single crop from which a guess is worth a closer look
 MARGIN = 0.3  # of the longer side, of paper added for a second look
 MASK_SIDE = 640  # longer side at which masks are refined, pixels
@@ -62,7 +63,9 @@ def rig(network: Network, photos: Sequence[Photo]) -> list[list[Figure]]:
         again = _rig(network, [widened(photos[number]) for number in bare])
         for number, found in zip(bare, again, strict=True):
             figures[number] = [
-                moved for figure in found if (moved := narrowed(figure, photos[number]))
+                moved
+                for figure in found
+                if figure.score >= SURE_SCORE and (moved := narrowed(figure, photos[number]))
             ]
     return figures
 
