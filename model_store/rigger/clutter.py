@@ -14,6 +14,7 @@ from .shapes import Points, Rng, spline
 from .sheet import Bytes
 
 Colour = tuple[int, int, int]
+Thing = Callable[[Rng, Bytes, Points, float], None]
 WORDS = ("the", "page", "of", "and", "under", "light", "12", "we", "notes", "about", "it", "water")
 
 
@@ -94,9 +95,7 @@ def _print(rng: Rng, image: Bytes, at: Points, size: float) -> None:
         cv2.putText(image, text, (x, y), 0, scale, (grey, grey, grey), 1, cv2.LINE_AA)
 
 
-LYING: list[Callable[[Rng, Bytes, Points, float], None]] = [
-    _pen, _pen, _pen, _ruler, _cup, _hand, _box, _print,
-]  # fmt: skip
+LYING: list[Thing] = [_pen, _pen, _pen, _ruler, _cup, _hand, _box, _print]
 
 
 def put(rng: Rng, image: Bytes) -> None:

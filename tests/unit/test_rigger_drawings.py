@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_store.rigger import objects, photo, shapes, things
+from model_store.rigger import clutter, objects, photo, shapes, things
 from model_store.rigger.body import JOINTS, MIRRORED, make_body
 from model_store.rigger.figure import draw_figure
 from model_store.rigger.scene import make_scene
@@ -88,6 +88,13 @@ def test_every_object_leaves_ink_and_marks_nothing(kind: tuple[str, things.Thing
     kind[1](sheet, BLACK)
     assert (sheet.alpha > 0).sum() > 50
     assert sheet.mask is None
+
+
+@pytest.mark.parametrize("thing", clutter.LYING)
+def test_what_lies_on_the_table_is_seen(thing: clutter.Thing) -> None:
+    image = np.full((200, 200, 3), 128, np.uint8)
+    thing(np.random.default_rng(0), image, np.array([100.0, 100.0]), 80.0)
+    assert (image != 128).any(2).sum() > 50
 
 
 @given(st.integers(0, 2**32 - 1))

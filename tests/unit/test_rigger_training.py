@@ -49,6 +49,26 @@ def test_views_of_all_kinds_occur_and_joints_stay_in_the_figures(
     assert (batch["mask"][figures].float().mean((1, 2)) > 3).all()
 
 
+def test_crops_of_nothing_show_no_part_of_a_figure(batch: dict[str, torch.Tensor]) -> None:
+    nothing = batch["kind"] == NOTHING
+    assert not batch["mask"][nothing].any()
+    assert not batch["boxes"][nothing].any()
+
+
+def test_processes_average_their_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    network = torch.nn.Linear(2, 1)
+    network.weight.grad = torch.ones(1, 2)
+    dist = torch.distributed
+    dist.init_process_group("gloo", f"file://{tmp_path / 'meeting'}", world_size=1, rank=0)
+    try:
+        train.share(network)
+    finally:
+        dist.destroy_process_group()
+    assert network.weight.grad.tolist() == [[1, 1]]
+    assert network.bias.grad.tolist() == [0]  # no view taught it
+
+
 def test_a_mirror_moves_image_mask_boxes_and_joints_together() -> None:
     image = np.zeros((20, 40, 3), np.uint8)
     image[5, 3] = 255
