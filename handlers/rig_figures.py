@@ -54,20 +54,30 @@ class Figure:
 def rig(network: Network, photos: Sequence[Photo]) -> list[list[Figure]]:
     """The figures of each photo, best first; none where there is no drawn figure.
 
-    A photo without any gets a second look with paper around it: a figure that is cut out
-    tightly looks like a part of one.
+    A photo without any, or with one that reaches its border, gets a second look with paper
+    around it: a figure that is cut out tightly looks like a part of one.
     """
     figures = _rig(network, photos)
-    bare = [number for number, found in enumerate(figures) if not found]
-    if bare:
-        again = _rig(network, [widened(photos[number]) for number in bare])
-        for number, found in zip(bare, again, strict=True):
-            figures[number] = [
-                moved
-                for figure in found
-                if figure.score >= SURE_SCORE and (moved := narrowed(figure, photos[number]))
-            ]
+    doubtful = [n for n, photo in enumerate(photos) if _is_doubtful(figures[n], photo)]
+    if doubtful:
+        again = _rig(network, [widened(photos[n]) for n in doubtful])
+        for n, found in zip(doubtful, again, strict=True):
+            moved = [inside for f in found if (inside := narrowed(f, photos[n]))]
+            if _best(moved) > (_best(figures[n]) or SURE_SCORE):
+                figures[n] = [f for f in moved if f.score >= SURE_SCORE or figures[n]]
     return figures
+
+
+def _is_doubtful(figures: list[Figure], photo: Photo) -> bool:
+    near = 0.005 * max(photo.width, photo.height)
+    return not figures or any(
+        min(f.box[:2]) < near or photo.width - f.box[2] < near or photo.height - f.box[3] < near
+        for f in figures
+    )
+
+
+def _best(figures: list[Figure]) -> float:
+    return max((figure.score for figure in figures), default=0.0)
 
 
 def _rig(network: Network, photos: Sequence[Photo]) -> list[list[Figure]]:
