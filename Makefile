@@ -65,7 +65,7 @@ train-rigger: ## train the rigger further on drawings made up here, in an enviro
 locks: $(READY) ## resolve the lock files anew
 	@$(BIN)/python -m pip install --quiet pip-tools
 	@for part in gateway serving tests; do \
-	  $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host --no-header \
+	  $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header \
 	    --output-file $$part/requirements.txt $$part/requirements.in; done
 
 clean: down ## remove the environment, archives and the pod's state
