@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from deploy.local.pod import PORT, ROOT, Pod, PodError
+from deploy.local.pod import PORT, ROOT, Pod, PodError, caller_settings
 from deploy.local.samples import write_drawing, write_photo, write_video
 from gateway.client import Client, Job, Result
 
@@ -27,7 +27,7 @@ def main() -> int:
     started_here = not pod.running()
     try:
         print("starting the pod …", flush=True)
-        pod.up()
+        pod.up(caller_settings())
         with tempfile.TemporaryDirectory() as folder:
             show(Client(pod.url), Path(folder))
         print(f"\nthe page:  {pod.url}/\nthe API:   {pod.url}/docs\nlogs:      {pod.logs}")

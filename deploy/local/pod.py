@@ -33,6 +33,7 @@ GROUPS = {
     "services": ("torchserve", "renderer", "gateway", "worker"),
     "stores": ("s3", "redis"),
 }
+_STORES = tuple(f"MASQUERADE_{name}" for name in ("S3_", "REDIS_", "TORCHSERVE_", "RENDERER_"))
 INTERNAL = (
     *("s3", "redis", "renderer", "inference", "management", "metrics"),
     *("grpc_inference", "grpc_management"),
@@ -277,6 +278,17 @@ def _is_free(port: int) -> bool:
     return True
 
 
+def caller_settings() -> dict[str, str]:
+    """The caller's ``MASQUERADE_`` variables, but for those that name stores and servers:
+    a local pod has its own, and must never write to somebody's real bucket.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("MASQUERADE_") and not name.startswith(_STORES)
+    }
+
+
 def _free_ports() -> dict[str, int]:
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in INTERNAL]
@@ -296,7 +308,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.action == "up":
             print("starting the pod …" if not pod.running() else "the pod runs", flush=True)
-            pod.up()
+            pod.up(caller_settings())
             print(f"ready: {pod.url}/   logs: {pod.logs}   stop with: make down")
         elif args.action == "status":
             print(pod.status() if pod.running() else "the pod is down")

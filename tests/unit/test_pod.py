@@ -18,7 +18,15 @@ import pytest
 from supervisor.options import ServerOptions
 
 from deploy.local import pod as module
-from deploy.local.pod import INTERNAL, Plan, Pod, PodError, main, redis_server
+from deploy.local.pod import (
+    INTERNAL,
+    Plan,
+    Pod,
+    PodError,
+    caller_settings,
+    main,
+    redis_server,
+)
 from gateway.settings import Settings
 from tests.servers import free_port
 
@@ -140,6 +148,15 @@ def test_the_caller_s_own_settings_do_not_leak_in(
     assert "AWS_PROFILE" not in env
     assert env["MASQUERADE_URL_TTL"] == "60"
     assert env["PATH"] == os.environ["PATH"]
+
+
+def test_the_command_takes_the_caller_s_limits_but_not_his_stores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MASQUERADE_S3_BUCKET", "production")
+    monkeypatch.setenv("MASQUERADE_REDIS_URL", "redis://production")
+    monkeypatch.setenv("MASQUERADE_BATCH_ROOTS", "/srv/videos")
+    assert caller_settings() == {"MASQUERADE_BATCH_ROOTS": "/srv/videos"}
 
 
 def test_supervisor_reads_the_configuration_and_runs_every_program(
