@@ -33,15 +33,20 @@ class Looks:
         self._since_full = 0
         self._since_any = 0
         self._change = 0.0
+        self._asked = False
 
     def restart(self) -> None:
         """A new shot begins with the next frame."""
         self._reference = None
 
+    def refresh(self) -> None:
+        """The next frame gets a full look, and the count begins again."""
+        self._asked = True
+
     def decide(self, grey: npt.NDArray[np.uint8]) -> Look | None:
         """The look that the next frame, (H, W) uint8 luma of any size, gets."""
         small = cv2.resize(grey, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.int16)
-        if self._reference is None:
+        if self._reference is None or self._asked:
             return self._take("full", small)
         self._since_full += 1
         self._since_any += 1
@@ -67,5 +72,5 @@ class Looks:
     def _take(self, look: Look, small: npt.NDArray[np.int16]) -> Look:
         self._thumbnail, self._since_any, self._change = small, 0, 0.0
         if look == "full":
-            self._reference, self._since_full = small, 0
+            self._reference, self._since_full, self._asked = small, 0, False
         return look

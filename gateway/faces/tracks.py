@@ -96,6 +96,12 @@ class Tracker:
         self._active: list[Track] = []
         self._count = 0
 
+    def carry(self, boxes: F32) -> None:
+        """Faces (N, 4) known to be in the frame fed first, 0, however weakly they show."""
+        for box in boxes:
+            self._active.append(Track(self._count, 0, [box]))
+            self._count += 1
+
     def feed(self, frame: int, grey: Grey, scale: float, found: Detections | None) -> list[Track]:
         """Take frame number ``frame``.
 

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gateway.faces.boxes import Detections
+from gateway.faces.boxes import F32, Detections
 from gateway.faces.cuts import CutDetector
 from gateway.faces.flow import Grey, shrink
 from gateway.faces.looks import STILL_STRETCH, Look, Looks
@@ -67,11 +67,9 @@ class Analysis:
         self.looks_taken = {"full": 0, "half": 0}
         self._detector = detector
         self._weak = threshold * WEAK
-        frames = max(1, round(rate * interval))
+        frames, gap = spans(rate, interval)
         self._looks = Looks(frames)
         self._cuts = CutDetector()
-        # A track must outlive the longest time without a look.
-        gap = max(round(rate * MAX_GAP_SECONDS), (STILL_STRETCH + 1) * frames)
         self._tracker = Tracker(TrackerOptions(threshold, max_gap=gap, extend=frames))
         self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="detect")
         self._waiting: deque[_Item | _ShotEnd] = deque()
@@ -96,6 +94,21 @@ class Analysis:
         self._waiting.append(_Item(index, grey, scale, self._start(planes, look)))
         self._last = planes
         self._drain(keep=IN_FLIGHT)
+
+    def refresh(self) -> None:
+        """Look closely at the next frame, whatever it shows.
+
+        From there on, what is seen does not depend on what was watched before.
+        """
+        self._looks.refresh()
+
+    def settle(self, planes: tuple[U8, U8, U8]) -> None:
+        """Take a frame before the first: only to know how much usually changes."""
+        self._cuts.is_cut(shrink(planes[0])[0])
+
+    def carry(self, boxes: F32) -> None:
+        """Faces (N, 4) known to be in the first frame, 0, from what was watched before it."""
+        self._tracker.carry(boxes)
 
     def finish(self) -> Timeline:
         """All frames are fed: wait for the detector and close every track."""
@@ -145,6 +158,16 @@ class Analysis:
             # The newest frame may yet be the last of its shot, and get a look.
             return len(self._waiting) > 1
         return item.found.done()
+
+
+def spans(rate: float, interval: float) -> tuple[int, int]:
+    """Frames between full looks, and the longest that a track goes on unseen.
+
+    rate: frames/s. interval: seconds between full looks.
+    """
+    frames = max(1, round(rate * interval))
+    # A track must outlive the longest time without a look.
+    return frames, max(round(rate * MAX_GAP_SECONDS), (STILL_STRETCH + 1) * frames)
 
 
 def watch(

@@ -7,15 +7,27 @@ from before it was found, however long the gap, and memory does not grow with le
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from gateway.faces.blur import hide
-from gateway.faces.timeline import Spot, Timeline, stacked
-from gateway.media.video import Frame, VideoInfo, VideoLimits, probe, read_frames, transcode
+from gateway.faces.timeline import Spot, stacked
+from gateway.media.video import (
+    Frame,
+    VideoInfo,
+    VideoLimits,
+    Written,
+    probe,
+    read_frames,
+    transcode,
+)
+from gateway.media.video.types import Plane
 from gateway.pipelines.analyse import Analysis, Detector, watch
 from gateway.pipelines.options import BlurOptions
+from gateway.pipelines.split import SEGMENT_SECONDS, plan
 
 Progress = Callable[[str, int, int], None]
 
@@ -32,11 +44,14 @@ def blur_video(
     *,
     progress: Progress,
     interval: float = 0.6,
+    segment_seconds: float = SEGMENT_SECONDS,
 ) -> dict[str, Any]:
     """Hide every face of the video at ``source`` and write an MP4 to ``out``.
 
     ``progress(stage, done, total)`` hears of every frame; what it raises ends the work.
     ``interval``: seconds between full-resolution looks (setting ``detect_interval``).
+    ``segment_seconds``: a longer video comes out as if blurred in segments of that length
+    (:mod:`gateway.pipelines.segments`).
 
     Returns:
         The report: sizes, counts, timings, and per frame what was hidden and whether
@@ -47,58 +62,73 @@ def blur_video(
     """
     info = probe(source, limits)
     begun = time.perf_counter()
+    seams = plan(source, limits, segment_seconds, interval=interval)[1:]
     with Analysis(
         detector, threshold=options.threshold, rate=info.rate, interval=interval
     ) as analysis:
-        watch(
-            ((f.index, f.planes) for f in read_frames(source, info)),
-            analysis,
-            lambda done: progress("analyse", done, info.frames_estimate),
-        )
+        frames = _refreshed(read_frames(source, info), analysis, [s.watch_first for s in seams])
+        watch(frames, analysis, lambda done: progress("analyse", done, info.frames_estimate))
         timeline = analysis.finish()
     watched = time.perf_counter()
 
-    edit = _Edit(timeline, options, 0 if info.full_range else LIMITED_BLACK, info, progress)
-    written = transcode(source, out, info, edit, keep_audio=options.audio == "keep")
+    edit = Edit(timeline.frames(), options, info, progress, info.frames_estimate)
+    written = transcode(
+        source,
+        out,
+        info,
+        edit,
+        keep_audio=options.audio == "keep",
+        seams=[s.first for s in seams if s.first is not None],
+    )
     rendered = time.perf_counter()
-
-    detected, filled = timeline.counts(written.frames)
-    return {
-        "width": info.width,
-        "height": info.height,
-        "frames": written.frames,
-        "seconds": written.seconds,
-        "tracks": len(timeline),
-        "faces_detected": detected,
-        "faces_filled": filled,
-        "looks": analysis.looks_taken,
-        "options": options.as_dict(),
-        "timings": {
+    return blur_report(
+        info,
+        written,
+        options,
+        [
+            frame_entry(number, spots)
+            for number, spots in enumerate(islice(timeline.frames(), written.frames))
+            if spots
+        ],
+        looks=analysis.looks_taken,
+        timings={
             "analyse_ms": round(1000 * (watched - begun), 1),
             "render_ms": round(1000 * (rendered - watched), 1),
         },
-        "per_frame": _per_frame(timeline, written.frames),
-    }
+    )
 
 
-class _Edit:
+def _refreshed(
+    frames: Iterable[Frame], analysis: Analysis, times: Iterable[int | None]
+) -> Iterator[tuple[int, tuple[Plane, Plane, Plane]]]:
+    """Frames for ``watch``, looked at anew where each of ``times`` (ticks, rising) is reached."""
+    waiting = deque(time for time in times if time is not None)
+    for frame in frames:
+        while waiting and frame.pts >= waiting[0]:
+            waiting.popleft()
+            analysis.refresh()
+        yield frame.index, frame.planes
+
+
+class Edit:
     """Hides the faces of the frames that the encoder hands over, in order."""
 
     def __init__(
         self,
-        timeline: Timeline,
+        spots: Iterator[list[Spot]],
         options: BlurOptions,
-        black: int,
         info: VideoInfo,
         progress: Progress,
+        total: int,
     ) -> None:
-        self._spots = timeline.frames()
+        self._spots = spots
         self._options = options
-        self._black = black
-        self._total = info.frames_estimate
+        self._black = 0 if info.full_range else LIMITED_BLACK
+        self._total = total
         self._progress = progress
 
     def __call__(self, frame: Frame) -> None:
+        """Take the next frame."""
         spots = next(self._spots)
         if spots:  # asking for the planes may cost a copy
             hide_in_planes(frame, spots, self._options, self._black)
@@ -115,19 +145,41 @@ def hide_in_planes(frame: Frame, spots: list[Spot], options: BlurOptions, black:
     mask(chroma, subsampling=ratio, fill=NEUTRAL)
 
 
-def _per_frame(timeline: Timeline, frames: int) -> list[dict[str, Any]]:
-    return [
+def frame_entry(number: int, spots: list[Spot]) -> dict[str, Any]:
+    """What was hidden in one frame, for the report."""
+    faces = [
         {
-            "frame": number,
-            "faces": [
-                {
-                    "track": s.track,
-                    "box": [round(float(v), 1) for v in s.box],
-                    "source": "detected" if s.detected else "filled",
-                }
-                for s in spots
-            ],
+            "track": s.track,
+            "box": [round(float(v), 1) for v in s.box],
+            "source": "detected" if s.detected else "filled",
         }
-        for number, spots in zip(range(frames), timeline.frames(), strict=False)
-        if spots
+        for s in spots
     ]
+    return {"frame": number, "faces": faces}
+
+
+def blur_report(
+    info: VideoInfo,
+    written: Written,
+    options: BlurOptions,
+    per_frame: list[dict[str, Any]],
+    *,
+    looks: dict[str, int],
+    timings: dict[str, float],
+) -> dict[str, Any]:
+    """The report; ``per_frame`` has the entries of frames with faces."""
+    faces = [face for entry in per_frame for face in entry["faces"]]
+    detected = sum(face["source"] == "detected" for face in faces)
+    return {
+        "width": info.width,
+        "height": info.height,
+        "frames": written.frames,
+        "seconds": written.seconds,
+        "tracks": len({face["track"] for face in faces}),
+        "faces_detected": detected,
+        "faces_filled": len(faces) - detected,
+        "looks": looks,
+        "options": options.as_dict(),
+        "timings": timings,
+        "per_frame": per_frame,
+    }

@@ -74,3 +74,19 @@ def test_the_last_frame_of_a_shot_is_looked_at_unless_that_was_just_done() -> No
     assert looks.before_cut()
     looks.restart()
     assert not looks.before_cut()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 30), st.integers(1, 60), st.floats(0, 8))
+def test_a_refresh_looks_at_once_and_forgets_what_was_before(
+    interval: int, at: int, speed: float
+) -> None:
+    frames = drift(100, speed)
+    looks = Looks(interval)
+    for frame in frames[:at]:
+        looks.decide(frame)
+    looks.refresh()
+    fresh = Looks(interval)
+    taken = [looks.decide(frame) for frame in frames[at:]]
+    assert taken[0] == "full"
+    assert taken == [fresh.decide(frame) for frame in frames[at:]]

@@ -295,6 +295,25 @@ def test_a_face_cut_by_the_border_is_taken_for_a_whole_one(way: int, axis: int) 
         assert covers(track.boxes[n - track.first] + [-1, -1, 1, 1], np.float32(path(n)))
 
 
+@pytest.mark.parametrize("score", [0.9, 0.1])
+def test_a_face_carried_over_goes_on_however_weak(score: float) -> None:
+    tracker = Tracker(OPTIONS, exact(WALKER))
+    tracker.carry(np.float32([WALKER(0)]))
+    for n in range(31):
+        tracker.feed(n, grey(n), 1.0, found([(WALKER(n), score)]) if n % 10 == 0 else None)
+    (track,) = tracker.cut()
+    assert (track.first, track.last) == (0, 30)
+    assert track.detected == {0, 10, 20, 30}
+    assert error(track, WALKER) < 1e-3
+
+
+def test_a_face_carried_over_and_never_seen_ends_soon() -> None:
+    tracker = Tracker(OPTIONS, exact(WALKER))
+    tracker.carry(np.float32([WALKER(0), STROLLER(0)]))
+    ended = [t for n in range(30) for t in tracker.feed(n, grey(n), 1.0, found([]))]
+    assert [(t.first, t.last, t.detected) for t in ended] == [(0, OPTIONS.extend, set())] * 2
+
+
 # Association
 
 

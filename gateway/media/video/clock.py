@@ -48,6 +48,7 @@ class Splices:
     """
 
     def __init__(self) -> None:
+        self.found = False
         self._offset = Fraction(0)
         self._last: dict[int, Fraction] = {}
 
@@ -57,6 +58,7 @@ class Splices:
         last = self._last.get(stream)
         if last is not None and abs(time - last) > JUMP:
             self._offset += last - time
+            self.found = True
             time = last
         self._last[stream] = time + duration * time_base
         return round(self._offset / time_base)

@@ -10,7 +10,7 @@ import av
 from gateway.errors import BadMedia, TooLarge
 from gateway.media.video.pictures import Uniform, format_of, matrix_of, orientation_of
 from gateway.media.video.source import Source, open_source
-from gateway.media.video.types import Frame, VideoInfo, VideoLimits
+from gateway.media.video.types import Frame, Section, VideoInfo, VideoLimits
 
 
 def probe(path: str, limits: VideoLimits) -> VideoInfo:
@@ -64,23 +64,25 @@ def _first_frame(source: Source) -> av.VideoFrame:
     raise BadMedia("no frame of the video can be decoded")
 
 
-def read_frames(path: str, info: VideoInfo, *, threads: int = 0) -> Iterator[Frame]:
+def read_frames(
+    path: str, info: VideoInfo, *, threads: int = 0, section: Section | None = None
+) -> Iterator[Frame]:
     """Decode every frame that a player shows, upright, in presentation order.
 
     The planes are read-only views of the decoder's memory, without a copy where the
     video is 8-bit 4:2:0 and stored upright; they are meant for the current iteration
     (keeping one keeps its whole frame in memory). ``threads`` bounds the decoder's
-    threads, 0 lets it choose. The same file gives the same frames every time.
+    threads, 0 lets it choose. The same file gives the same frames every time, and a
+    ``section`` the same as the whole, numbered from 0; it may have none.
 
     Raises:
         BadMedia: no frame, or fewer frames than faults, could be decoded.
         TooLarge: the video runs longer than the limit.
+        SeekFailed: the section's keyframe cannot be decoded from.
     """
     uniform = Uniform(info.picture, info.width, info.height, info.orientation)
     with open_source(path, info.limits) as source:
-        index = 0
-        for item in source.items([], threads):
-            if isinstance(item, av.VideoFrame):
-                frame = uniform(item)
-                yield Frame(index, source.seconds_at(frame), frame, writable=False)
-                index += 1
+        items = source.section(section, threads) if section else source.items([], threads)
+        frames = (item for item in items if isinstance(item, av.VideoFrame))
+        for index, frame in enumerate(map(uniform, frames)):
+            yield Frame(index, source.seconds_at(frame), frame, writable=False)

@@ -8,10 +8,12 @@ can neither read another file nor reach the network.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -21,7 +23,7 @@ from gateway.errors import BadMedia, EmptyUpload, TooLarge, UnsupportedMedia
 from gateway.media.sniff import sniff
 from gateway.media.video.clock import JUMP, FrameClock, Splices
 from gateway.media.video.faults import translated
-from gateway.media.video.types import VideoLimits
+from gateway.media.video.types import Section, SeekFailed, VideoLimits
 
 DEMUXERS = ("mov", "matroska", "avi", "mpegts")
 VIDEO_CODECS = (
@@ -51,8 +53,10 @@ _OPTIONS = {
 }
 _UNREADABLE = "the video cannot be read: it is damaged or incomplete"
 _MAX_READ_FAULTS = 32
+_FOREVER = 1 << 62  # ticks
 _PATIENCE = 1024  # a video that shows nothing in so many packets is not worth the wait
 _FINEST_CLOCK = 10_000_000  # ticks per second; MP4 counts the ticks of a frame in 31 bits
+_EARLIER = (0, 10, 60)  # seconds before a keyframe that a search for it begins
 _LOST_SHARE = 0.05  # of a file's frames; more than this cut off is an incomplete upload
 
 
@@ -71,6 +75,9 @@ class Source:
         self.rate = _sane(self.video.average_rate) or _sane(self.video.guessed_rate) or Fraction(25)
         self.step = max(1, round(1 / (self.rate * self.time_base)))
         self.spliced = demuxer == "mpegts"
+        self.splices = Splices()
+        self.faults = 0
+        self.following: int | None = None
         self._origin = self._find_origin()
 
     def _find_origin(self) -> Fraction:
@@ -108,6 +115,72 @@ class Source:
             BadMedia: no frame, or fewer frames than faults, could be decoded.
             TooLarge: the video runs longer than the limit.
         """
+        frames = 0
+        first: int | None = None
+        for item in self._decoded(self.packets([self.video, *others]), threads):
+            if isinstance(item, av.VideoFrame):
+                pts = item.pts or 0
+                first = pts if first is None else first
+                check_length(self, pts - first)
+                frames += 1
+            yield item
+        check_decoded(frames, self.faults)
+
+    def section(self, section: Section, threads: int) -> Iterator[av.VideoFrame]:
+        """The frames of a section, as ``items`` gives them; there may be none.
+
+        Afterwards ``faults`` counts the section's damaged packets, and ``following`` is
+        the time of the first frame behind it, if there is one.
+
+        Raises:
+            SeekFailed: the section's keyframe cannot be decoded from.
+        """
+        key = section.key
+        first = -_FOREVER if section.first is None else section.first
+        stop = _FOREVER if section.stop is None else section.stop
+        packets = self.packets([self.video]) if key is None else self._packets_from(key)
+        for frame in self._decoded(packets, threads, (first, stop)):
+            pts = frame.pts or 0
+            if key is not None:
+                if pts < key:  # leading pictures of an open group: not of this section
+                    continue
+                if pts != key or not frame.key_frame:
+                    raise SeekFailed
+                key = None
+            if pts >= stop:
+                self.following = pts
+                return
+            if pts >= first:
+                yield frame
+        if key is not None:
+            raise SeekFailed
+
+    def _packets_from(self, key: int) -> Iterator[av.Packet]:
+        """Packets of the picture from the keyframe on that is shown at ``key``."""
+        for earlier in _EARLIER:
+            time = key * self.time_base - earlier + self._origin
+            with suppress(av.error.FFmpegError):
+                self.container.seek(round(time / self._file_base), stream=self.video)
+                packets = self.packets([self.video])
+                for packet in packets:
+                    at = self.shown_at(packet) if packet.is_keyframe else None
+                    if at == key:
+                        return chain([packet], packets)
+                    if at is not None and at > key:
+                        break  # the search came out behind it
+        raise SeekFailed
+
+    def shown_at(self, packet: av.Packet) -> int | None:
+        """When a packet's picture is shown, in ticks on the output's clock."""
+        return self._ticks(packet.dts if self.demuxer == "avi" else packet.pts)
+
+    def _decoded(
+        self,
+        packets: Iterable[av.Packet],
+        threads: int,
+        counted: tuple[int, int] = (-_FOREVER, _FOREVER),
+    ) -> Iterator[Any]:
+        """Packets of other streams, and the picture's decoded; ``counted``: see ``faults``."""
         decoder = self.video.codec_context
         if not decoder.is_open:
             decoder.thread_type = "AUTO"
@@ -115,21 +188,22 @@ class Source:
         clock = FrameClock(self.step)
         # AVI stores no presentation times: the n-th frame shown takes the n-th one stored.
         due: deque[int] | None = deque() if self.demuxer == "avi" else None
-        packets = frames = faults = 0
-        first: int | None = None
-        for packet in self._packets([self.video, *others]):
+        count = 0
+        shown = False
+        for packet in packets:
             if packet.stream is not self.video:
                 yield packet
                 continue
-            packets += 1
-            if packets > _PATIENCE and not frames:
+            count += 1
+            if count > _PATIENCE and not shown:
                 break
             if due is not None and packet.size and packet.dts is not None:
                 due.append(packet.dts)
             try:
                 decoded = packet.decode()
             except av.error.FFmpegError:
-                faults += 1
+                at = self.shown_at(packet)
+                self.faults += at is None or counted[0] <= at < counted[1]
                 if due:
                     due.pop()
                 continue
@@ -139,16 +213,8 @@ class Source:
                 frame.pts = clock.place(self._ticks(frame.pts), self._ticks(frame.dts))
                 frame.duration = self._ticks(frame.duration) or 0
                 frame.time_base = self.time_base
-                if first is None:
-                    first = frame.pts
-                if (frame.pts - first) * self.time_base > self.limits.seconds:
-                    raise TooLarge(_too_long(self.limits))
-                frames += 1
+                shown = True
                 yield frame
-        if not frames:
-            raise BadMedia("no frame of the video can be decoded")
-        if faults > frames:
-            raise BadMedia("most of the video's frames cannot be decoded")
 
     def _ticks(self, time: int | None) -> int | None:
         """The file's ticks as ours."""
@@ -156,8 +222,9 @@ class Source:
             return time
         return round(time * self._file_base / self.time_base)
 
-    def _packets(self, streams: list[av.stream.Stream]) -> Iterator[av.Packet]:
-        splices = Splices()
+    def packets(self, streams: list[av.stream.Stream]) -> Iterator[av.Packet]:
+        """Packets of ``streams`` on the output's clock; an empty one ends each stream."""
+        splices = self.splices = Splices()
         for packet in self._demuxed(streams):
             if packet.dts is None and packet.pts is None:
                 yield packet
@@ -185,6 +252,20 @@ class Source:
             flush = av.Packet()
             flush.stream = stream
             yield flush
+
+
+def check_length(source: Source, ticks: int) -> None:
+    """Raise TooLarge where so many ticks are more than the limit."""
+    if ticks * source.time_base > source.limits.seconds:
+        raise TooLarge(_too_long(source.limits))
+
+
+def check_decoded(frames: int, faults: int) -> None:
+    """Raise BadMedia where a video of so many frames and damaged packets is not usable."""
+    if not frames:
+        raise BadMedia("no frame of the video can be decoded")
+    if faults > frames:
+        raise BadMedia("most of the video's frames cannot be decoded")
 
 
 @contextmanager

@@ -61,6 +61,27 @@ class Orientation:
         return 180 if self.flip_y else 0
 
 
+@dataclass(frozen=True)
+class Section:
+    """A stretch of a video: the frames shown from ``first`` until before ``stop``.
+
+    All times are ticks on the output's clock, as frames carry them. ``key``: when the
+    keyframe to decode from is shown, at or before ``first``. ``None`` means the file's
+    beginning, or its end.
+    """
+
+    key: int | None = None
+    first: int | None = None
+    stop: int | None = None
+
+
+class SeekFailed(Exception):
+    """A section's keyframe is not where it was found before, or is none.
+
+    The section can still be had by decoding from the file's beginning.
+    """
+
+
 class PictureFormat(NamedTuple):
     """What a decoded picture is: pixel format and colour tags as libav numbers them."""
 
@@ -124,6 +145,11 @@ class Frame:
         self.time = time
         self.picture = picture
         self._writable = writable
+
+    @property
+    def pts(self) -> int:
+        """``time`` in ticks of the source."""
+        return self.picture.pts or 0
 
     @cached_property
     def planes(self) -> tuple[Plane, Plane, Plane]:
