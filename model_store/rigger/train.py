@@ -1,10 +1,11 @@
 """Train the rigger on made-up drawings: ``python -m model_store.rigger.train``.
 
-Resumable: the same command goes on where the run in ``--out`` stopped. A run goes
-through sizes (``--size 128 --steps 6000``, then ``--size 192 --steps 9000``): the
-weights follow, the learning rate stays level and falls over the last third of the
-steps. On a CPU one thread a process is fastest, so ``--processes`` share a step: each draws
-and learns from ``--batch`` views of its own, and their gradients are averaged.
+Resumable: the same command goes on where the run in ``--out`` stopped; SIGTERM ends it
+after the step it is at, with a checkpoint and status 143. A run goes through sizes
+(``--size 128 --steps 6000``, then ``--size 192 --steps 9000``): the weights follow, the
+learning rate stays level and falls over the last third of the steps. On a CPU one thread
+a process is fastest, so ``--processes`` share a step: each draws and learns from
+``--batch`` views of its own, and their gradients are averaged.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import argparse
 import copy
 import math
 import os
+import signal
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +28,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
+from .arguments import parser
 from .losses import losses, scores
 from .network import Rigger
 from .views import Drawings
@@ -33,22 +37,15 @@ WARM_UP = 150
 AVERAGE = 0.995  # of the weights that are kept
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/rigger"))
-    parser.add_argument("--steps", type=int, default=9000, help="total, with those before")
-    parser.add_argument("--size", type=int, default=128, help="side of the views, pixels")
-    parser.add_argument("--batch", type=int, default=32, help="views a step and process")
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--fall", type=float, default=0.35, help="share of the steps at the end")
-    parser.add_argument("--processes", type=int, default=1, help="on a CPU: its cores")
-    parser.add_argument("--workers", type=int, default=1, help="that draw, of each process")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--bf16", action="store_true", help="pays on a GPU or AVX512_BF16")
-    parser.add_argument("--seed", type=int, default=1)
-    return parser.parse_args()
+class Stop:
+    """Notes that SIGTERM asked for an end."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
 
 
 def rate_at(step: int, args: argparse.Namespace) -> float:
@@ -68,13 +65,20 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 def main() -> None:
     """Train until ``--steps``."""
-    args = arguments()
+    args = parser().parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    stop = Stop()
     if args.processes == 1:
-        run(0, args)
-        return
-    meeting(args).unlink(missing_ok=True)
-    mp.spawn(run, (args,), nprocs=args.processes)
+        run(0, args, stop)
+    else:
+        meeting(args).unlink(missing_ok=True)
+        family = mp.spawn(run, (args,), nprocs=args.processes, join=False)
+        while not family.join(1.0):
+            if stop.asked:
+                for process in family.processes:
+                    process.terminate()
+    if stop.asked:
+        sys.exit(128 + signal.SIGTERM)
 
 
 def meeting(args: argparse.Namespace) -> Path:
@@ -82,15 +86,16 @@ def meeting(args: argparse.Namespace) -> Path:
     return Path(args.out).resolve() / "meeting"
 
 
-def run(rank: int, args: argparse.Namespace) -> None:
+def run(rank: int, args: argparse.Namespace, stop: Stop | None = None) -> None:
     """One process's part; the first one logs and saves."""
+    stop = stop or Stop()
     if args.processes > 1:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         dist.init_process_group(
             "gloo", f"file://{meeting(args)}", timedelta(days=7), args.processes, rank
         )
-    torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
+    torch.set_num_threads(max(1, args.threads))
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     checkpoint = args.out / "last.pt"
     network: nn.Module = Rigger().to(device, memory_format=torch.channels_last)
     kept = copy.deepcopy(network).eval()
@@ -107,31 +112,38 @@ def run(rank: int, args: argparse.Namespace) -> None:
         args.batch, num_workers=args.workers, pin_memory=device.type == "cuda",
         prefetch_factor=4 if args.workers else None,
     )  # fmt: skip
-    log, clock = SummaryWriter(str(args.out)) if rank == 0 else None, time.monotonic()
+    log = SummaryWriter(str(args.out)) if rank == 0 else None
+    clock, told = time.monotonic(), start
     sums: dict[str, float] = {}
     for step, batch in zip(range(start, args.steps), loader, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, args)
         batch = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
         heads, parts = learn(network, optimizer, batch, args.bf16)
+        last = step + 1 == args.steps or agreed(stop.asked)
         if log is None:
+            if last:
+                break
             continue
         follow(kept, network, min(AVERAGE, (step + 1) / (step + 10)))
         now = {key: value.item() for key, value in parts.items()} | scores(heads, batch)
         for key, value in now.items():
             sums[key] = value if key not in sums else sums[key] * 0.98 + value * 0.02
-        if (step + 1) % 50 == 0:
+        if (step + 1) % 50 == 0 or last:
             for key, value in sums.items():
                 log.add_scalar(key, value, step + 1)
-            speed = 50 * args.batch * args.processes / (time.monotonic() - clock)
-            clock = time.monotonic()
+            views = (step + 1 - told) * args.batch * args.processes
+            speed = views / (time.monotonic() - clock)
+            clock, told = time.monotonic(), step + 1
             line = " ".join(f"{key} {value:.3f}" for key, value in sums.items())
-            print(f"{step + 1}: {line} · {speed:.0f} views/s", flush=True)
-        if (step + 1) % 100 == 0 or step + 1 == args.steps:
+            print(f"{step + 1}: {line} · {speed:.1f} views/s", flush=True)
+        if (step + 1) % 100 == 0 or last:
             save(checkpoint, {
                 "step": step + 1, "network": network.state_dict(), "kept": kept.state_dict(),
                 "optimizer": optimizer.state_dict(),
             })  # fmt: skip
+        if last:
+            break
     if log is not None:
         log.close()
     if args.processes > 1:
@@ -168,6 +180,15 @@ def share(network: nn.Module) -> None:
     flat /= dist.get_world_size()
     for grad, mean in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
         grad.copy_(mean.view(grad.shape))
+
+
+def agreed(asked: bool) -> bool:
+    """Whether any process was asked to stop: all end after the same step."""
+    if not dist.is_initialized():
+        return asked
+    votes = torch.tensor([float(asked)])
+    dist.all_reduce(votes)
+    return bool(votes.item() > 0)
 
 
 @torch.no_grad()

@@ -1,0 +1,230 @@
+"""The Kubernetes Job of one batch, as a dictionary; pure.
+
+A work queue: ``parallelism`` pods and no number of completions. Each pod is a worker that
+leaves when the queue is empty, beside a model server of its own. That is a native sidecar
+(an init container that stays): it is ready before the worker begins, has the GPUs, and does
+not keep the pod alive when the worker has left. A pod of a training job has no sidecar:
+there the worker itself has the GPUs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.settings import PREFIX, Settings
+
+BATCH = "masquerade/batch"
+"""Label that ties a Job and its pods to their batch."""
+
+HANDED_BACK = 143
+"""Exit status of a worker that SIGTERM made hand its work back: replaced, not counted."""
+
+_MANAGER = "masquerade-gateway"
+_USER = 10001
+_RUN = "/run/masquerade"  # TorchServe's working directory, where the worker finds its key
+_START_SECONDS, _START_PERIOD = 300, 2
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for; see :meth:`gateway.launch.Launcher.launch`."""
+
+    batch_id: str
+    parallelism: int
+    device: str = "cpu"
+    gpus: int = 1
+    training: bool = False
+    queue: str = ""
+
+
+def digest(batch_id: str) -> str:
+    """What the cluster may know of a batch's id, which is the right to see its results."""
+    return hashlib.sha256(batch_id.encode()).hexdigest()[:20]
+
+
+def job_name(batch_id: str) -> str:
+    """The same for the same batch: it cannot exist twice."""
+    return f"masquerade-{digest(batch_id)}"
+
+
+def is_ours(labels: Mapping[str, str] | None, batch_id: str) -> bool:
+    """Whether an object with these labels was made for this batch."""
+    found = labels or {}
+    return (
+        found.get(BATCH) == digest(batch_id)
+        and found.get("app.kubernetes.io/managed-by") == _MANAGER
+    )
+
+
+def job(
+    order: Order, settings: Settings, namespace: str, owner: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The ``batch/v1`` Job; ``owner`` is an owner reference with which it vanishes."""
+    labels = {
+        "app.kubernetes.io/name": "masquerade",
+        "app.kubernetes.io/instance": job_name(order.batch_id),
+        "app.kubernetes.io/component": "trainer" if order.training else "batch-worker",
+        "app.kubernetes.io/part-of": "masquerade",
+        "app.kubernetes.io/managed-by": _MANAGER,
+        BATCH: digest(order.batch_id),
+    }
+    workers = 1 if order.training else order.parallelism
+    metadata: dict[str, Any] = {
+        "name": job_name(order.batch_id),
+        "namespace": namespace,
+        "labels": labels,
+    }
+    if owner:
+        metadata["ownerReferences"] = [dict(owner)]
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata,
+        "spec": {
+            "parallelism": workers,
+            "backoffLimit": settings.k8s_failures * workers,
+            "ttlSecondsAfterFinished": settings.k8s_job_ttl,
+            "podFailurePolicy": {"rules": _forgiven()},
+            "template": {"metadata": {"labels": labels}, "spec": _pod(order, settings)},
+        },
+    }
+
+
+def owner_reference(deployment: str, uid: str) -> dict[str, Any]:
+    """What makes Kubernetes delete a Job along with a Deployment of its namespace."""
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment, "uid": uid}
+
+
+def _forgiven() -> list[dict[str, Any]]:
+    """Ends of a pod that say nothing against its work: drained, preempted, told to stop."""
+    return [
+        {
+            "action": "Ignore",
+            "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+        },
+        {
+            "action": "Ignore",
+            "onExitCodes": {"containerName": "worker", "operator": "In", "values": [HANDED_BACK]},
+        },
+    ]
+
+
+def _pod(order: Order, settings: Settings) -> dict[str, Any]:
+    worker = _trainer if order.training else _worker
+    pod: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 30,
+        # A Service named masquerade would put MASQUERADE_PORT… into the environment,
+        # where only settings may have that prefix.
+        "enableServiceLinks": False,
+        "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [worker(order, settings)],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }
+    if order.training:
+        # torch hands batches over in shared memory; a container has 64 MB of it by default.
+        pod["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+    else:
+        pod["initContainers"] = [_model(order, settings)]
+        pod["volumes"] += [{"name": name, "emptyDir": {}} for name in ("run", "model-tmp")]
+    if settings.k8s_service_account:
+        pod["serviceAccountName"] = settings.k8s_service_account
+    if order.device == "gpu":
+        pod["tolerations"] = [
+            {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+        ]
+    return pod
+
+
+def _worker(order: Order, settings: Settings) -> dict[str, Any]:
+    return {
+        **_work(order, settings, settings.k8s_image),
+        "resources": _resources(settings, 0),
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "run", "mountPath": _RUN, "readOnly": True},
+        ],
+    }
+
+
+def _trainer(order: Order, settings: Settings) -> dict[str, Any]:
+    return {
+        **_work(order, settings, settings.k8s_train_image),
+        "resources": _resources(settings, order.gpus if order.device == "gpu" else 0),
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+        ],
+    }
+
+
+def _work(order: Order, settings: Settings, image: str) -> dict[str, Any]:
+    env = {"HOME": "/tmp"}  # noqa: S108
+    if not order.training:
+        env[f"{PREFIX}TORCHSERVE_KEY_FILE"] = f"{_RUN}/key_file.json"
+    if order.queue:
+        env[f"{PREFIX}QUEUE_NAME"] = order.queue
+    return {
+        "name": "worker",
+        "image": image,
+        "command": ["masquerade", "worker", "--burst"],
+        "envFrom": [
+            {"configMapRef": {"name": settings.k8s_config_map}},
+            {"secretRef": {"name": settings.k8s_secret}},
+        ],
+        "env": _env(env),
+        "securityContext": _locked(),
+    }
+
+
+def _model(order: Order, settings: Settings) -> dict[str, Any]:
+    # TorchServe listens on loopback only, so it is asked from inside.
+    ready = {"exec": {"command": ["python", "-m", "serving.ready"]}, "timeoutSeconds": 5}
+    return {
+        "name": "model",
+        "image": settings.k8s_model_image,
+        "restartPolicy": "Always",
+        "workingDir": _RUN,
+        "env": _env({"HOME": "/tmp", "MODEL_DEVICE": order.device}),  # noqa: S108
+        "startupProbe": {
+            **ready,
+            "periodSeconds": _START_PERIOD,
+            "failureThreshold": _START_SECONDS // _START_PERIOD,
+        },
+        "livenessProbe": {**ready, "periodSeconds": 20, "failureThreshold": 6},
+        "resources": _resources(settings, order.gpus if order.device == "gpu" else 0),
+        "securityContext": _locked(),
+        "volumeMounts": [
+            {"name": "model-tmp", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "run", "mountPath": _RUN},
+        ],
+    }
+
+
+def _resources(settings: Settings, gpus: int) -> dict[str, Any]:
+    limits = {"memory": settings.k8s_memory}
+    if gpus:
+        limits[settings.k8s_gpu_resource] = str(gpus)
+    return {"requests": {"cpu": settings.k8s_cpu, "memory": settings.k8s_memory}, "limits": limits}
+
+
+def _locked() -> dict[str, Any]:
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def _env(values: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in values.items()]
