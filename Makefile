@@ -8,7 +8,7 @@ PORT ?= 8000
 LOCKS := gateway/requirements.txt serving/requirements.txt tests/requirements.txt
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up down status test lint format bench-blur bench-animate bench-rig train-rigger locks clean
+.PHONY: help setup demo up down status test lint format bench-blur bench-animate bench-rig bench-jobs train-rigger locks clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,9 @@ bench-animate: setup ## time and memory of animations against AnimatedDrawings, 
 
 bench-rig: setup ## how well drawn figures are found
 	@$(BIN)/python -m loadtest.bench_rig
+
+bench-jobs: setup ## what the queue costs and survives, and what more workers bring
+	@$(BIN)/python -m loadtest.bench_jobs
 
 train-rigger: ## train the rigger further on drawings made up here, in an environment of its own
 	@test -x $(TRAIN)/bin/tensorboard || { $(PYTHON) -m venv $(TRAIN) && \

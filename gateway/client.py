@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import NewConnectionError
 
-from gateway.errors import MasqueradeError, NotFound, TooLarge, revive
+from gateway.errors import Conflict, MasqueradeError, NotFound, TooLarge, revive
 
 MIB = 1024 * 1024
 DIRECT_LIMIT = 32 * MIB
@@ -179,24 +179,66 @@ class Client:
         """The job as it is now, with freshly signed URLs when it is done."""
         return Job.from_json(self._call("GET", f"/v1/jobs/{id}").json())
 
+    def training(self, id: str) -> dict[str, Any]:
+        """What a finished training job has made: ``model``, ``checkpoint_url`` and more.
+
+        Raises:
+            Conflict: it is no training, or has not ended well (yet).
+        """
+        job = self._call("GET", f"/v1/jobs/{id}").json()
+        made = job.get("training") or {}
+        if job["status"] != "done" or "checkpoint_url" not in made:
+            raise Conflict("that is no training job that has ended well")
+        return dict(made)
+
     def watch(self, id: str) -> Iterator[Job]:
         """The job each time it changes, ending with its final state.
 
         A broken event stream is taken up again; a pod that is away for less than
         ``patience`` seconds is waited for.
         """
+        yield from map(Job.from_json, self.follow(id))
+
+    def follow(self, id: str) -> Iterator[dict[str, Any]]:
+        """The same as the pod's own views, of jobs of every kind."""
         heard = time.monotonic()
         while True:
             try:
-                for job in self._events(id):
+                for view in self._events(id):
                     heard = time.monotonic()
-                    yield job
-                    if job.finished:
+                    yield view
+                    if view["status"] in FINAL:
                         return
             except (PodUnreachable, requests.RequestException) as error:
                 if time.monotonic() - heard > self._patience:
                     raise PodUnreachable(f"the pod at {self.url} went away: {error}") from error
             self._pause(1.0)
+
+    def submit(self, wish: Mapping[str, Any]) -> dict[str, Any]:
+        """Submit a batch or a training; its view."""
+        return dict(self._call("POST", "/v1/jobs", json=dict(wish)).json())
+
+    def jobs(self, limit: int) -> list[dict[str, Any]]:
+        """The newest batches and trainings, at most so many."""
+        found: list[dict[str, Any]] = []
+        path = "/v1/jobs?limit=100"
+        while path and len(found) < limit:
+            page = self._call("GET", path).json()
+            found += page["jobs"]
+            path = page["next"]
+        return found[:limit]
+
+    def view(self, id: str) -> dict[str, Any]:
+        """A job of any kind as the pod shows it."""
+        return dict(self._call("GET", f"/v1/jobs/{id}").json())
+
+    def retry(self, id: str) -> dict[str, Any]:
+        """Have what failed of a batch tried again; its view, with ``retried``."""
+        return dict(self._call("POST", f"/v1/jobs/{id}/retry").json())
+
+    def cancel(self, id: str) -> dict[str, Any]:
+        """Cancel a live job, forget an ended one; its view."""
+        return dict(self._call("DELETE", f"/v1/jobs/{id}").json())
 
     def delete(self, id: str) -> bool:
         """Cancel a running job or forget a finished one; False when it is not known."""
@@ -239,7 +281,7 @@ class Client:
             sent(size, size)
         return dict(answer.json())
 
-    def _events(self, id: str) -> Iterator[Job]:
+    def _events(self, id: str) -> Iterator[dict[str, Any]]:
         with self._call(
             "GET", f"/v1/jobs/{id}/events", stream=True, timeout=(_CONNECT, _QUIET)
         ) as answer:
@@ -248,7 +290,7 @@ class Client:
             for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
                 self._pause(0)
                 if line.startswith("data:"):
-                    yield Job.from_json(json.loads(line[5:]))
+                    yield json.loads(line[5:])
 
     def _call(self, method: str, url: str, **request: Any) -> requests.Response:
         """One answer below 400; busy answers and lost idempotent calls are tried again."""

@@ -47,6 +47,12 @@ class NotFound(MasqueradeError):
     status, code, title = 404, "not-found", "Not found"
 
 
+class Forbidden(MasqueradeError):
+    """A bucket or folder that the service, or its settings, do not let anybody at."""
+
+    status, code, title = 403, "forbidden", "Forbidden"
+
+
 class MethodNotAllowed(MasqueradeError):
     """The route exists, but not for this method."""
 
@@ -81,6 +87,12 @@ class BadOption(MasqueradeError):
     """An option has an unknown name or a value out of range."""
 
     status, code, title = 422, "bad-option", "Bad option"
+
+
+class EmptyInput(MasqueradeError):
+    """A prefix or folder without any photo or video."""
+
+    status, code, title = 422, "empty-input", "Nothing to do"
 
 
 class BadDrawing(MasqueradeError):
@@ -129,6 +141,13 @@ class QueueUnavailable(MasqueradeError):
     retry_after = 5
 
 
+class LauncherUnavailable(MasqueradeError):
+    """Kubernetes does not answer, or does not let the gateway start Jobs."""
+
+    status, code, title = 503, "launcher-unavailable", "Launcher unavailable"
+    retry_after = 10
+
+
 class DiskFull(MasqueradeError):
     """No scratch space is left on this machine."""
 
@@ -145,6 +164,12 @@ class RendererFailed(MasqueradeError):
     """The process that decoded or rendered this file died."""
 
     status, code, title = 422, "renderer-failed", "Rendering failed"
+
+
+class TrainingFailed(MasqueradeError):
+    """The training script ended with an error."""
+
+    status, code, title = 422, "training-failed", "Training failed"
 
 
 class DeadlineExceeded(MasqueradeError):

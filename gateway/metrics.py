@@ -103,24 +103,57 @@ class _Jobs(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
+        queue = self._queue
         try:
-            counts = self._queue.store.counts()
-            live, depth = len(self._queue.store.live_ids()), self._queue.depth()
+            counts, batches = queue.store.counts(), queue.batches.store.counts()
+            live, loads = len(queue.store.live_ids()), queue.load()
+            dead = queue.batches.store.dead_letters()
         except QueueUnavailable:
             yield GaugeMetricFamily("masquerade_queue_up", "Whether Redis answers", 0)
             return
         yield GaugeMetricFamily("masquerade_queue_up", "Whether Redis answers", 1)
-        yield GaugeMetricFamily("masquerade_queue_depth", "Jobs that wait for a worker", depth)
-        yield GaugeMetricFamily("masquerade_jobs_live", "Jobs queued or running", live)
-        ended = CounterMetricFamily("masquerade_jobs", "Jobs by outcome", labels=["status"])
-        for status in ("submitted", *STATUSES):
-            if status not in LIVE:
-                ended.add_metric([status], counts.get(status, 0))
-        yield ended
+        depth = sum(load.waiting for load in loads.values())
+        yield GaugeMetricFamily("masquerade_queue_depth", "Tasks that wait for a worker", depth)
+        for name, meaning in (
+            ("waiting", "Tasks that wait for a worker"),
+            ("running", "Tasks at work"),
+            ("oldest", "Seconds that the first task has been waiting"),
+        ):
+            suffix = "_seconds" if name == "oldest" else ""
+            gauge = GaugeMetricFamily(f"masquerade_queue_{name}{suffix}", meaning, labels=["kind"])
+            for kind, load in loads.items():
+                gauge.add_metric([kind], getattr(load, name))
+            yield gauge
+        yield GaugeMetricFamily("masquerade_jobs_live", "Single jobs queued or running", live)
+        ended = tuple(status for status in STATUSES if status not in LIVE)
+        yield _by(
+            "masquerade_jobs", "Single jobs by outcome", "status", counts, ("submitted", *ended)
+        )
+        whole = {status: batches.get(f"batches_{status}", 0) for status in ("submitted", *ended)}
+        yield _by(
+            "masquerade_batches", "Batches and trainings by outcome", "status", whole, tuple(whole)
+        )
+        outcomes = ("done", "skipped", "failed")
+        yield _by("masquerade_batch_items", "Inputs of batches", "outcome", batches, outcomes)
+        yield GaugeMetricFamily(
+            "masquerade_dead_letters", "Inputs of live batches that have failed", dead
+        )
         for name, meaning in (
             ("frames", "Video frames processed"),
             ("faces", "Faces detected in videos"),
         ):
-            yield CounterMetricFamily(
-                f"masquerade_video_{name}", meaning, value=counts.get(name, 0)
-            )
+            total = counts.get(name, 0) + batches.get(name, 0)
+            yield CounterMetricFamily(f"masquerade_video_{name}", meaning, value=total)
+        seconds = (counts.get("ms", 0) + batches.get("ms", 0)) / 1000
+        yield CounterMetricFamily(
+            "masquerade_video_seconds", "Seconds of video processed", value=seconds
+        )
+
+
+def _by(
+    name: str, meaning: str, label: str, counts: Mapping[str, int], values: tuple[str, ...]
+) -> Metric:
+    family = CounterMetricFamily(name, meaning, labels=[label])
+    for value in values:
+        family.add_metric([value], counts.get(value, 0))
+    return family

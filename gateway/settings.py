@@ -8,6 +8,7 @@ are boto3's own (``AWS_ACCESS_KEY_ID`` … or a role) and never pass through her
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
@@ -29,6 +30,10 @@ def _positive(value: float) -> bool:
 
 def _natural(value: float) -> bool:
     return value >= 0
+
+
+def _quantity(value: str) -> bool:
+    return re.fullmatch(r"[1-9]\d*(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?", value) is not None
 
 
 MIB = 1024 * 1024
@@ -56,6 +61,18 @@ class Settings:
     job_retries: int = _knob(
         2, "count", "how often a job whose worker died is tried again", _natural
     )
+    batch_buckets: str = _knob(
+        "", "names", "further buckets that batches may read and write, with commas between them"
+    )
+    batch_roots: str = _knob(
+        "", "paths", "folders that batches may read and write, with colons between; empty for none"
+    )
+    segment_seconds: float = _knob(
+        60.0,
+        "s",
+        "pieces in which a batch's long videos are worked on; 0 keeps them whole",
+        _natural,
+    )
     # model server
     torchserve_url: str = _knob("http://127.0.0.1:8080", "URL", "TorchServe inference address")
     torchserve_management_url: str = _knob(
@@ -77,6 +94,42 @@ class Settings:
         60, "s", "longest time for one drawing with all its animations", _positive
     )
     video_deadline: int = _knob(6 * 3600, "s", "longest time for one video job", _positive)
+    # where batches and training run
+    launcher: str = _knob(
+        "local",
+        "name",
+        "who works on batches: local (the workers that run) or kubernetes (a Job for each)",
+        lambda v: v in ("local", "kubernetes"),
+    )
+    k8s_api: str = _knob(
+        "", "URL", "Kubernetes API; empty for the cluster this runs in, else the kubeconfig's"
+    )
+    k8s_namespace: str = _knob("", "name", "namespace of the Jobs; empty for the gateway's own")
+    k8s_image: str = _knob("", "image", "image of the workers, by tag or digest")
+    k8s_model_image: str = _knob("", "image", "image of the model server beside each worker")
+    k8s_train_image: str = _knob("", "image", "image of training: a worker's, with torch")
+    k8s_service_account: str = _knob(
+        "", "name", "service account of the Jobs' pods; empty for the namespace's default"
+    )
+    k8s_config_map: str = _knob("masquerade", "name", "config map with the workers' settings")
+    k8s_secret: str = _knob("masquerade", "name", "secret with the workers' credentials")
+    k8s_owner: str = _knob(
+        "", "name", "the gateway's Deployment, with which its Jobs vanish; empty for none"
+    )
+    k8s_gpu_resource: str = _knob("nvidia.com/gpu", "name", "resource that is one GPU")
+    k8s_cpu: str = _knob("1", "quantity", "CPU that each container of a Job asks for", _quantity)
+    k8s_memory: str = _knob(
+        "3Gi", "quantity", "memory that each container of a Job asks for and may use", _quantity
+    )
+    k8s_failures: int = _knob(
+        3, "count", "how often a Job's pod may fail, for each of its workers", _natural
+    )
+    k8s_job_ttl: int = _knob(3600, "s", "how long a finished Job stays to be seen", _natural)
+    # training
+    train_python: str = _knob(
+        "", "path", "Python that has torch; empty for .venv-train's, else the worker's own"
+    )
+    train_deadline: int = _knob(86400, "s", "longest time for one training job", _positive)
     # limits at the door
     max_upload_bytes: int = _knob(2048 * MIB, "bytes", "largest upload", _positive)
     max_image_bytes: int = _knob(64 * MIB, "bytes", "largest photo file", _positive)

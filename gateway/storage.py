@@ -1,19 +1,21 @@
 """The object store: uploads, results, presigned URLs. The only module that knows boto3.
 
-Keys are ``uploads/<token>``, ``motions/<token>`` and, under ``results/<token>/`` and
-``rigs/<token>/``, plain names; a token has 192 random bits and no key carries a user's
-file name. Nothing is ever public: clients
-get presigned URLs that promise no more life than the credentials behind them have.
+Keys of ours are ``uploads/<token>``, ``motions/<token>`` and, under ``results/<token>/``,
+``rigs/<token>/`` and ``work/<token>/``, plain names; a token has 192 random bits and no
+such key carries a user's file name. Batches read and write keys of their owner's choice.
+Nothing is ever public: clients get presigned URLs that promise no more life than the
+credentials behind them have.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -33,11 +35,15 @@ UPLOADS = "uploads/"
 RESULTS = "results/"
 RIGS = "rigs/"
 MOTIONS = "motions/"
+WORK = "work/"
+OURS = (UPLOADS, RESULTS, RIGS, MOTIONS, WORK)
+"""Prefixes that are nobody's input or output."""
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 _LONGEST_LIFE = 7 * 86400  # seconds, the most that SigV4 allows
 # Read once a process, and known to the processes forked from it: it takes a fifth of a second.
 _SERVICE_DESCRIPTIONS = create_loader()
 _MISSING = {"404", "NoSuchKey", "NotFound"}
+_DENIED = {"403", "AccessDenied", "AllAccessDisabled", "NoSuchBucket", "InvalidBucketName"}
 
 
 @dataclass(frozen=True)
@@ -50,11 +56,17 @@ class Link:
 
 @dataclass(frozen=True)
 class Stored:
-    """What the store says about an object. ``modified`` is in UTC."""
+    """What the store says about an object. ``modified`` is in UTC.
+
+    ``etag`` changes with the content; ``note`` is what :meth:`Storage.put` was given to
+    remember, which only :meth:`Storage.look` tells.
+    """
 
     key: str
     size: int
     modified: datetime
+    etag: str = ""
+    note: Mapping[str, str] = field(default_factory=dict)
 
 
 def new_token() -> str:
@@ -108,13 +120,31 @@ class Storage:
         )
         return self._session.client("s3", endpoint_url=endpoint or None, config=config)
 
+    def at(self, bucket: str) -> Storage:
+        """The same store's other bucket."""
+        other = copy.copy(self)
+        other._bucket = bucket
+        return other
+
     # objects
 
-    def put(self, key: str, body: BinaryIO, content_type: str, filename: str = "") -> None:
-        """Store a seekable binary file from its start; ``filename`` is the one offered to users."""
+    def put(
+        self,
+        key: str,
+        body: BinaryIO,
+        content_type: str,
+        filename: str = "",
+        note: Mapping[str, str] | None = None,
+    ) -> None:
+        """Store a seekable binary file from its start, whole or not at all.
+
+        ``filename`` is the one offered to users; ``note`` (ASCII) is kept beside the object.
+        """
         size = body.seek(0, io.SEEK_END)
         body.seek(0)
-        extra = {"ContentType": content_type, "CacheControl": "private, no-store"}
+        extra: dict[str, Any] = {"ContentType": content_type, "CacheControl": "private, no-store"}
+        if note:
+            extra["Metadata"] = dict(note)
         if filename:
             extra["ContentDisposition"] = f'inline; filename="{filename}"'
         with _store_errors():
@@ -126,6 +156,13 @@ class Storage:
             self._client.upload_fileobj(
                 _KeepOpen(body), self._bucket, key, ExtraArgs=extra, Config=self._transfer
             )
+
+    def look(self, key: str) -> Stored:
+        """What is known of an object; NotFound when there is none."""
+        with _store_errors():
+            seen = self._client.head_object(Bucket=self._bucket, Key=key)
+        note = {name.lower(): value for name, value in seen.get("Metadata", {}).items()}
+        return Stored(key, int(seen["ContentLength"]), seen["LastModified"], _etag(seen), note)
 
     def size(self, key: str) -> int:
         """Bytes of an object; NotFound when there is none."""
@@ -140,17 +177,21 @@ class Storage:
             )
             return bytes(answer["Body"].read(count))
 
-    def fetch(self, key: str, out: BinaryIO, progress: Callable[[int], None] | None = None) -> None:
-        """Copy an object into a file; ``progress`` is called with bytes done so far."""
+    def fetch(self, key: str, out: BinaryIO, progress: Callable[[int], None] | None = None) -> str:
+        """Copy an object into a file; ``progress`` is called with bytes done so far.
+
+        Returns the etag of what was copied.
+        """
         done = 0
         with _store_errors():
-            body = self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
-            for chunk in body.iter_chunks(MIB):
+            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            for chunk in answer["Body"].iter_chunks(MIB):
                 out.write(chunk)
                 done += len(chunk)
                 if progress:
                     progress(done)
         out.flush()
+        return _etag(answer)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those already gone are no error."""
@@ -158,13 +199,21 @@ class Storage:
             for key in keys:
                 self._client.delete_object(Bucket=self._bucket, Key=key)
 
-    def list(self, prefix: str) -> Iterator[Stored]:
-        """All objects under a prefix."""
+    def list(self, prefix: str, after: str = "", page: int = 1000) -> Iterator[Stored]:
+        """All objects under a prefix, in the order of their keys, from the key ``after`` on.
+
+        They are asked for as they are used, ``page`` at a time.
+        """
         with _store_errors():
-            pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
-                for item in page.get("Contents", ()):
-                    yield Stored(item["Key"], int(item["Size"]), item["LastModified"])
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket,
+                Prefix=prefix,
+                PaginationConfig={"PageSize": page},
+                **({"StartAfter": after} if after else {}),
+            )
+            for found in pages:
+                for item in found.get("Contents", ()):
+                    yield Stored(item["Key"], int(item["Size"]), item["LastModified"], _etag(item))
 
     def abort_unfinished(self, before: datetime) -> int:
         """Drop multipart uploads begun before a moment (UTC); a killed process leaves them."""
@@ -249,6 +298,16 @@ class Storage:
         except (BotoCoreError, HTTPClientError) as error:
             return f"the object store does not answer ({type(error).__name__})"
         return None
+
+
+def was_denied(error: StorageUnavailable) -> bool:
+    """Whether the store answered that we may not, or that there is no such bucket."""
+    cause = error.__cause__
+    return isinstance(cause, ClientError) and cause.response["Error"]["Code"] in _DENIED
+
+
+def _etag(answer: Mapping[str, Any]) -> str:
+    return str(answer.get("ETag", "")).strip('"')
 
 
 class _KeepOpen:

@@ -65,9 +65,9 @@ def process(
 
 
 @contextlib.contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """Redis without persistence; yields its URL."""
-    port = free_port()
+def redis_server(folder: Path, keep: bool = False, port: int = 0) -> Iterator[str]:
+    """Redis, with an append-only file if it is to ``keep`` what it has; yields its URL."""
+    port = port or free_port()
     url = f"redis://127.0.0.1:{port}/0"
     client = Redis.from_url(url, retry=None)
 
@@ -78,7 +78,7 @@ def redis_server(folder: Path) -> Iterator[str]:
             return False
 
     command = [_redis_binary(), "--port", str(port), "--bind", "127.0.0.1"]
-    command += ["--save", "", "--appendonly", "no", "--dir", str(folder)]
+    command += ["--save", "", "--appendonly", "yes" if keep else "no", "--dir", str(folder)]
     with process(command, ready, folder / "redis.log"):
         yield url
     client.close()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from gateway.cli import animate
+from gateway.cli import animate, jobs, models
 
 if TYPE_CHECKING:
     from gateway.cli.run import Outcome, Runner
@@ -87,6 +87,12 @@ def _blur(args: argparse.Namespace) -> int:
     if not args.quiet and any(outcome.state != "stopped" for outcome in outcomes):
         print(table(outcomes))
     return _status(runner, outcomes)
+
+
+def _worker(args: argparse.Namespace) -> int:
+    from gateway.jobs.worker import run
+
+    return run(args.burst)
 
 
 def _status(runner: Runner, outcomes: Sequence[Outcome]) -> int:
@@ -173,6 +179,18 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("-q", "--quiet", action="store_true", help="print errors only")
     blur.set_defaults(run=_blur)
     animate.add_command(commands)
+    jobs.add_command(commands)
+    worker = commands.add_parser(
+        "worker",
+        help="work on the queue's jobs",
+        description="Work on jobs until told to stop (SIGTERM hands a job back). Any number of"
+        " these, on any machine that reaches Redis, S3 and a TorchServe.",
+    )
+    worker.add_argument(
+        "--burst", action="store_true", help="leave when no job is left in anybody's hands"
+    )
+    worker.set_defaults(run=_worker)
+    models.add_command(commands)
     return parser
 
 

@@ -11,24 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PHOTOS = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".heic", ".heif", ".avif"}
-VIDEOS = {
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg"),
-    *(".mpeg", ".3gp"),
-}
+from gateway.media.names import EXTENSIONS, PHOTOS, VIDEOS, forecast
+
 BESIDE = "_blurred"
 """Added to a name when the result lies in the same folder as its source."""
-
-_EXTENSIONS = {
-    "image/jpeg": (".jpg", ".jpeg", ".jpe"),
-    "image/png": (".png",),
-    "image/webp": (".webp",),
-    "image/gif": (".gif",),
-    "image/heic": (".heic", ".heif"),
-    "image/heif": (".heif", ".heic"),
-    "image/avif": (".avif",),
-    "video/mp4": (".mp4", ".m4v"),
-}
 
 
 class UsageError(Exception):
@@ -63,14 +49,6 @@ def plan(inputs: Sequence[str], out: str | None, *, overwrite: bool, skip: bool)
     if not overwrite and not skip:
         _refuse_existing(items)
     return items
-
-
-def with_extension(target: Path, content_type: str) -> Path:
-    """The target with the extension that its content calls for."""
-    known = _EXTENSIONS.get(content_type, ())
-    if not known or target.suffix.lower() in known:
-        return target
-    return target.with_suffix(known[0])
 
 
 def _expand(inputs: Iterable[str], out: Path | None) -> Iterator[tuple[Path, Path]]:
@@ -129,7 +107,7 @@ def _unique(pairs: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
 
 
 def _target(source: Path, base: Path, out: str | None, lone: bool) -> Path:
-    suffix = _forecast(source)
+    suffix = forecast(source.suffix)
     if out is None:
         return source.with_name(source.stem + BESIDE + suffix)
     folder = Path(out)
@@ -139,17 +117,9 @@ def _target(source: Path, base: Path, out: str | None, lone: bool) -> Path:
     return (folder / source.relative_to(base)).with_suffix(suffix)
 
 
-def _forecast(source: Path) -> str:
-    """The extension its result will most likely have; the source's own if that fits."""
-    suffix = source.suffix
-    if suffix.lower() in VIDEOS and suffix.lower() not in _EXTENSIONS["video/mp4"]:
-        return ".mp4"
-    return ".jpg" if suffix.lower() in (".heic", ".heif", ".avif") else suffix
-
-
 def _same_kind(target: Path, suffix: str) -> bool:
     return any(
-        target.suffix.lower() in group and suffix.lower() in group for group in _EXTENSIONS.values()
+        target.suffix.lower() in group and suffix.lower() in group for group in EXTENSIONS.values()
     )
 
 

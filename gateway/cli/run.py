@@ -12,10 +12,11 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import BinaryIO, Literal
 
-from gateway.cli.plan import Item, with_extension
+from gateway.cli.plan import Item
 from gateway.cli.show import Board
 from gateway.client import Client, Job, PodUnreachable, Result
 from gateway.errors import Cancelled, MasqueradeError
+from gateway.media.names import with_extension
 
 # How far along a file is after each of its three parts.
 _SENT, _RENDERED = 0.1, 0.9

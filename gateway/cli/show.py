@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING
@@ -111,7 +111,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     if len(outcomes) <= _LONG:
         shown = list(outcomes)
     rows = [_row(outcome) for outcome in shown]
-    lines = [*_columns([_HEAD, *rows]), ""] if rows else []
+    lines = [*columns([_HEAD, *rows], numeric={2, 3, 4}), ""] if rows else []
     return "\n".join([*lines, _totals(outcomes)])
 
 
@@ -159,9 +159,9 @@ def _totals(outcomes: Sequence[Outcome]) -> str:
     return f"{_count(len(outcomes), 'file')}: {', '.join(parts)}; {_count(faces, 'face')} blurred"
 
 
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+def columns(rows: Sequence[tuple[str, ...]], numeric: Collection[int] = ()) -> list[str]:
+    """Rows as lines of equal columns; the ``numeric`` ones are set to the right."""
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    numeric = {2, 3, 4}
     return [
         "  ".join(
             cell.rjust(width) if n in numeric else cell.ljust(width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.errors import MasqueradeError, by_code
 from gateway.http import openapi_drawings as drawings
+from gateway.http import openapi_jobs as jobs
 from gateway.http import rendering  # noqa: F401 - its error class belongs into the list
 from gateway.http.openapi_objects import (
     BASE64,
@@ -34,6 +35,9 @@ def document() -> Schema:
         "paths": {
             "/v1/blur": {"post": _blur()},
             "/v1/uploads": {"post": _uploads()},
+            "/v1/jobs": {"get": jobs.list_jobs(), "post": jobs.submit()},
+            "/v1/jobs/{job_id}/items": {"get": jobs.items()},
+            "/v1/jobs/{job_id}/retry": {"post": jobs.retry()},
             "/v1/jobs/{job_id}": {"get": _look(), "delete": _remove()},
             "/v1/jobs/{job_id}/events": {"get": _follow()},
             "/v1/rigs": {"post": drawings.make_rig()},
@@ -62,7 +66,7 @@ def document() -> Schema:
             },
         },
         "components": {
-            "schemas": {**schemas(), **drawings.schemas()},
+            "schemas": {**schemas(), **drawings.schemas(), **jobs.schemas()},
             "responses": {"Problem": _problem()},
         },
     }
@@ -150,7 +154,7 @@ def _look() -> Schema:
         "summary": "How a job is doing",
         "parameters": [path("job_id")],
         "responses": {
-            "200": json_answer("The job, its URLs signed now.", ref("Job")),
+            "200": json_answer("The job, its URLs signed now.", jobs.any_job()),
             "default": ref("Problem", "responses"),
         },
     }
@@ -181,11 +185,12 @@ def _remove() -> Schema:
         "summary": "Cancel a live job, forget a finished one",
         "description": (
             "Cancelling deletes the original. Deleting a job that has ended deletes its"
-            " results too, and the job is not known any more."
+            " results too, and the job is not known any more. The results of a batch stay where"
+            " they were asked for."
         ),
         "parameters": [path("job_id")],
         "responses": {
-            "200": json_answer("The job as it now is, or was.", ref("Job")),
+            "200": json_answer("The job as it now is, or was.", jobs.any_job()),
             "default": ref("Problem", "responses"),
         },
     }

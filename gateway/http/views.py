@@ -49,9 +49,9 @@ def job_view(job: Job, storage: Storage) -> dict[str, Any]:
         "pipeline": "blur",
         "status": job.status,
         "progress": _progress(job),
-        "created_at": _when(job.created_at),
-        "started_at": _when(job.started_at),
-        "finished_at": _when(job.finished_at),
+        "created_at": when(job.created_at),
+        "started_at": when(job.started_at),
+        "finished_at": when(job.finished_at),
         "attempts": job.attempts,
         "options": job.options,
     }
@@ -98,5 +98,6 @@ def _progress(job: Job) -> dict[str, Any]:
     return progress
 
 
-def _when(seconds: float | None) -> str | None:
+def when(seconds: float | None) -> str | None:
+    """Seconds since the epoch as :func:`instant`."""
     return None if seconds is None else instant(datetime.fromtimestamp(seconds, UTC))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.errors import Cancelled, QueueUnavailable
+from gateway.jobs.batches import BatchStore, Running
 from gateway.jobs.store import Job, JobStore
 
 # The part of the whole that each stage takes, as (start, end) of the overall fraction.
@@ -16,12 +17,12 @@ _SPANS = {
     "render": (0.55, 0.97),
     "store": (0.97, 1.0),
 }
-_IN_FRAMES = ("analyse", "render")
-_WRITE_EVERY = 0.25  # seconds
+_WHOLE = (0.0, 1.0)  # of the stages that are a task by themselves
+_IN_FRAMES = ("analyse", "render", "join")
 
 
 class Progress:
-    """Called with (stage, done, total) as often as the work likes; writes 4 times a second.
+    """Called with (stage, done, total) as often as the work likes; writes now and then.
 
     ``done`` and ``total`` are frames while analysing and rendering, bytes while fetching.
 
@@ -29,13 +30,18 @@ class Progress:
         Cancelled: the job was cancelled, or given to another worker.
     """
 
+    every = 0.25  # seconds
+
     def __init__(
         self, store: JobStore, job: Job, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._store = store
-        self._job = job
-        self._clock = clock
+        self._begin(lambda view: store.progress(job, view), clock)
         self._frames = int(job.progress.get("frames_total", 0))
+
+    def _begin(self, tell: Callable[[dict[str, Any]], bool], clock: Callable[[], float]) -> None:
+        self._tell = tell
+        self._clock = clock
+        self._frames = 0
         self._stage = ""
         self._begun = self._stage_begun = self._written = clock()
 
@@ -44,11 +50,11 @@ class Progress:
         now = self._clock()
         if stage != self._stage:
             self._stage, self._stage_begun = stage, now
-        elif now - self._written < _WRITE_EVERY:
+        elif now - self._written < self.every:
             return
         self._written = now
         try:
-            mine = self._store.progress(self._job, self._view(stage, done, total, now))
+            mine = self._tell(self._view(stage, done, total, now))
         except QueueUnavailable:
             return  # Redis is away for a moment: no reason to lose hours of rendering
         if not mine:
@@ -58,7 +64,7 @@ class Progress:
         in_frames = stage in _IN_FRAMES
         if in_frames and total:
             self._frames = total
-        start, end = _SPANS[stage]
+        start, end = _SPANS.get(stage, _WHOLE)
         fraction = start + (end - start) * (min(done / total, 1.0) if total else 0.0)
         spent, worked = now - self._stage_begun, now - self._begun
         eta = worked * (1 - fraction) / fraction if fraction > 0.01 and worked > 1 else None
@@ -70,3 +76,21 @@ class Progress:
             "fps": round(done / spent, 2) if in_frames and spent > 0.2 else None,
             "eta_seconds": None if eta is None else round(eta, 1),
         }
+
+
+class TaskProgress(Progress):
+    """The same for a task of a batch; ``name`` is the input it works on."""
+
+    every = 1.0  # there may be hundreds of them
+
+    def __init__(
+        self,
+        store: BatchStore,
+        task: Running,
+        name: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        begun = time.time()
+        self._begin(
+            lambda view: store.note(task, {"name": name, "since": round(begun, 1), **view}), clock
+        )

@@ -7,25 +7,35 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry as ConnectionRetry
 from rq import Callback, Queue, Retry
 from rq.command import send_stop_job_command
-from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from rq.exceptions import DequeueTimeout, InvalidJobOperation, NoSuchJobError
+from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job as Message
 from rq.serializers import JSONSerializer
 
 from gateway.errors import NotFound
+from gateway.jobs.batch_queue import BatchQueue, is_idle
 from gateway.jobs.store import Job, JobStore, redis_errors
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_ON_THE_WAY = 10  # seconds from the queue to a work-horse, at the very most
+_DRIVER = DriverInfo()  # reads the package's metadata: once, not in every work-horse
+_GLANCE = 1  # seconds between two looks at the queues that are not the first
 
 
 def connect(settings: Settings) -> Redis:
@@ -37,14 +47,104 @@ def connect(settings: Settings) -> Redis:
         health_check_interval=30,
         retry=ConnectionRetry(ExponentialBackoff(cap=0.5, base=0.1), 1),
         retry_on_error=[RedisConnectionError],
+        driver_info=_DRIVER,
     )
 
 
-class _Queue(Queue):
-    """RQ's queue, with a maintenance lock that a killed worker does not keep for 15 minutes."""
+@dataclass(frozen=True)
+class Load:
+    """Of one queue: messages that wait, tasks at work, and the age in s of the oldest to wait."""
+
+    waiting: int
+    running: int
+    oldest: float
+
+
+class _Hands(IntermediateQueue):
+    """Messages on their way to a work-horse. One whose worker died just then goes back to the
+    front of the queue after a few seconds; RQ would call it a failure after a minute.
+    """
+
+    def cleanup(self, worker: Any, queue: Queue) -> None:  # noqa: ARG002
+        """Put back what has been on its way for too long."""
+        for message in self.get_job_ids():
+            if message in queue.started_job_registry:
+                continue
+            seen = self.get_first_seen_key(message)
+            if self.connection.set(seen, 1, nx=True, ex=2 * _ON_THE_WAY):
+                continue
+            if int(self.connection.ttl(seen)) > _ON_THE_WAY:
+                continue
+            found = queue.fetch_job(message)
+            with self.connection.pipeline() as put:
+                put.lrem(self.key, 1, message)
+                put.delete(seen)
+                if found is not None and found.is_queued:
+                    put.lpush(queue.key, message)
+                put.execute()
+
+
+class ReliableQueue(Queue):
+    """RQ's queue, whose messages are at no moment in a dead worker's memory only.
+
+    RQ sees to that for workers of one queue; this does so for several, the first of them
+    first. Its maintenance lock is not kept for 15 minutes by a worker that was killed.
+    """
 
     def acquire_maintenance_lock(self) -> bool:
+        """Whether this worker is the one that tidies up now."""
         return bool(self.connection.set(self.registry_cleaning_key, 1, nx=True, ex=30))
+
+    @property
+    def intermediate_queue(self) -> IntermediateQueue:
+        """What a worker has taken and not yet begun."""
+        return _Hands(self.key, connection=self.connection)
+
+    @classmethod
+    def dequeue_any(  # type: ignore[override]
+        cls, queues: Iterable[Queue], timeout: int | None, connection: Redis, **how: Any
+    ) -> tuple[Message, Queue] | None:
+        """The next message of the first queue that has one.
+
+        Raises:
+            DequeueTimeout: none came within ``timeout`` seconds (None: does not wait).
+        """
+        queues = list(queues)
+        until = time.monotonic() + (timeout or 0)
+        while True:
+            for queue in queues:
+                if found := cls._take(queue, connection.lmove(*_ends(queue)), connection, how):
+                    return found
+            if timeout is None:
+                return None
+            if time.monotonic() >= until:
+                raise DequeueTimeout(timeout, [queue.key for queue in queues])
+            first = queues[0]
+            message = connection.blmove(*_ends(first), timeout=_GLANCE)
+            if found := cls._take(first, message, connection, how):
+                return found
+
+    @classmethod
+    def _take(
+        cls, queue: Queue, message: Any, connection: Redis, how: Mapping[str, Any]
+    ) -> tuple[Message, Queue] | None:
+        while message is not None:
+            found = cls._fetch_dequeued_job(connection, queue.key, message.decode(), **how)
+            if found is not None:
+                return found
+            # Its task was cancelled: on to the next.
+            connection.lrem(queue.intermediate_queue_key, 1, message)
+            message = connection.lmove(*_ends(queue))
+        return None
+
+
+def training_queue(settings: Settings) -> str:
+    """The queue that training jobs wait in."""
+    return f"{settings.queue_name}-train"
+
+
+def _ends(queue: Queue) -> tuple[str, str]:
+    return queue.key, queue.intermediate_queue_key
 
 
 class JobQueue:
@@ -54,7 +154,13 @@ class JobQueue:
         self.redis = redis or connect(settings)
         self.store = JobStore(self.redis, settings.job_ttl)
         self._settings = settings
-        self.rq = _Queue(settings.queue_name, connection=self.redis, serializer=JSONSerializer)
+        self.rq = self._named(settings.queue_name)
+        self.batches = BatchQueue(
+            settings,
+            self.redis,
+            self._named(f"{settings.queue_name}-batch"),
+            self._named(training_queue(settings)),
+        )
 
     def submit(self, original: str, options: Mapping[str, Any], frames: int = 0) -> Job:
         """Queue the blurring of a stored video; ``frames`` is an estimate for its progress.
@@ -128,6 +234,47 @@ class JobQueue:
         """Jobs that wait for a worker."""
         with redis_errors():
             return int(self.redis.llen(self.rq.key))
+
+    def _named(self, name: str) -> ReliableQueue:
+        return ReliableQueue(name, connection=self.redis, serializer=JSONSerializer)
+
+    def load(self) -> dict[str, Load]:
+        """How much there is to do, by kind of job."""
+        kinds = {"video": self.rq, "batch": self.batches.rq, "training": self.batches.training}
+        with redis_errors():
+            look = self.redis.pipeline(transaction=False)
+            for queue in kinds.values():
+                look.llen(queue.key)
+                look.zcard(queue.started_job_registry.key)
+                look.lindex(queue.key, 0)
+            rows = look.execute()
+            loads = {}
+            for n, name in enumerate(kinds):
+                waiting, running, first = rows[3 * n : 3 * n + 3]
+                loads[name] = Load(waiting, running, self._age(first))
+        return loads
+
+    def _age(self, message: bytes | None) -> float:
+        """Seconds that the first message of a queue has been waiting."""
+        key = Message.key_for(message.decode()) if message else ""
+        since: Any = self.redis.hget(key, "enqueued_at") if message else None
+        if since is None:
+            return 0.0
+        begun = datetime.fromisoformat(since.decode())
+        return max((datetime.now(UTC) - begun).total_seconds(), 0.0)
+
+    def idle(self) -> bool:
+        """Whether no message waits or is in a worker's hands."""
+        return is_idle(self.redis, self.queues())
+
+    def queues(self) -> list[Queue]:
+        """What a worker listens to, the first one first.
+
+        Not to trainings where a launcher makes workers for them, which have torch and whose
+        ``queue_name`` is :func:`training_queue`.
+        """
+        launched = self._settings.launcher != "local"
+        return [self.rq, self.batches.rq, *([] if launched else [self.batches.training])]
 
     def ready(self) -> str | None:
         """None when Redis answers, else why not."""

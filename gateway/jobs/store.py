@@ -189,6 +189,8 @@ class JobStore:
         )
         if done:
             with redis_errors():
+                milliseconds = round(1000 * float(result.get("seconds", 0)))
+                self.redis.hincrby(_COUNTS, "ms", milliseconds)
                 self.redis.hincrby(_COUNTS, "frames", int(result.get("frames", 0)))
                 self.redis.hincrby(_COUNTS, "faces", int(result.get("faces_detected", 0)))
         return done
@@ -229,7 +231,8 @@ class JobStore:
             return _texts(self.redis.hgetall(_ORIGINALS))
 
     def counts(self) -> dict[str, int]:
-        """Totals since ever: submitted, done, failed, cancelled, frames, faces."""
+        """Totals since ever: submitted, done, failed, cancelled, ms (of video),
+        frames, faces."""
         with redis_errors():
             return {k: int(v) for k, v in _texts(self.redis.hgetall(_COUNTS)).items()}
 

@@ -17,7 +17,7 @@ from gateway.jobs import tasks
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.store import redis_errors
 from gateway.settings import Settings
-from gateway.storage import MOTIONS, RESULTS, RIGS, UPLOADS, Storage, Stored
+from gateway.storage import MOTIONS, RESULTS, RIGS, UPLOADS, WORK, Storage, Stored
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +32,13 @@ def sweep(queue: JobQueue, storage: Storage, settings: Settings) -> None:
     try:
         if _due(queue, "often", _OFTEN):
             lost_jobs(queue, storage)
+            lost_tasks(queue, settings)
             old_uploads(queue, storage, timedelta(seconds=settings.url_ttl) + _MARGIN)
         if _due(queue, "seldom", _SELDOM):
             life = max(settings.result_ttl, settings.job_ttl) if settings.result_ttl else 0
             old_results(storage, timedelta(seconds=life))
             old_drawings(storage, timedelta(seconds=settings.result_ttl))
+            old_work(queue, storage)
     except MasqueradeError as error:
         log.warning("sweep put off: %s", error)
 
@@ -60,6 +62,34 @@ def lost_jobs(queue: JobQueue, storage: Storage) -> None:
                 job, "renderer-failed", "the process that rendered this video died; try again"
             )
             tasks.clean(queue.store, storage, job, job.places)
+
+
+def lost_tasks(queue: JobQueue, settings: Settings) -> int:
+    """Queue again what batches wait for though nobody has it; returns how many that were.
+
+    Looked for only while no task is queued or at work: earlier none can be known to be lost
+    without reading all of them.
+    """
+    if not queue.batches.idle():
+        return 0
+    mended = 0
+    for batch_id in queue.batches.store.live_ids():
+        batch = queue.batches.store.get(batch_id)
+        if batch is not None and batch.live and batch.queue == settings.queue_name:
+            mended += queue.batches.mend(batch)
+    if mended:
+        log.warning("%d tasks whose messages were lost are queued again", mended)
+    return mended
+
+
+def old_work(queue: JobQueue, storage: Storage) -> int:
+    """Delete the parts of long videos whose batch is over; returns how many."""
+    before = datetime.now(UTC) - _MARGIN
+    stale = [item.key for item in storage.list(WORK) if item.modified < before]
+    needed = queue.batches.store.live_ids() if stale else set()
+    gone = [key for key in stale if key.split("/")[1] not in needed]
+    storage.delete(gone)
+    return len(gone)
 
 
 def old_uploads(queue: JobQueue, storage: Storage, age: timedelta) -> int:

@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 BACKOFF = (2, 10)  # seconds before the second and every later attempt
 _FINISH_TRIES = 20
-_MODEL_PATIENCE = 30.0  # seconds to wait for a model that is away, before the attempt fails
+MODEL_PATIENCE = 30.0  # seconds to wait for a model that is away, before the attempt fails
 _RESULT_FIELDS = (
     *("width", "height", "frames", "seconds", "tracks"),
     *("faces_detected", "faces_filled", "timings"),
@@ -61,7 +61,6 @@ class TryAgain(Exception):
 
 def blur_video_job(job_id: str) -> None:
     """The task that RQ calls in the work-horse; the message is the job's id."""
-    _die_with_parent()
     request_id.set(f"job-{job_id[:6]}")
     settings = Settings.from_env()
     message = get_current_job()
@@ -91,17 +90,17 @@ def attempt(
         return
     try:
         result = _blur(running, places, settings, store, storage)
-        if not _surely(lambda: store.finish(running, result)):
+        if not surely(lambda: store.finish(running, result)):
             raise Cancelled("the job was cancelled")
         unwanted = ()
     except Cancelled:
         log.info("attempt abandoned: the job was cancelled or taken over")
     except Exception as error:
-        public = _public(error)
-        log.warning("attempt failed: %s: %s", public.code, public, exc_info=_unless_public(error))
+        public = public_error(error)
+        log.warning("attempt failed: %s: %s", public.code, public, exc_info=unless_public(error))
         if public.status in (429, 503) and retries_left and store.requeue(running):
             raise TryAgain(public.code) from error
-        _surely(lambda: store.fail(running, public.code, str(public)))
+        surely(lambda: store.fail(running, public.code, str(public)))
     finally:
         clean(store, storage, running, unwanted)
 
@@ -124,10 +123,11 @@ def _blur(
             fd_path(source),
             fd_path(out),
             BlurOptions(**job.options),
-            FaceDetector.from_settings(settings, patience=_MODEL_PATIENCE),
+            FaceDetector.from_settings(settings, patience=MODEL_PATIENCE),
             VideoLimits(pixels=settings.max_video_pixels, seconds=settings.max_video_seconds),
             progress=progress,
             interval=settings.detect_interval,
+            segment_seconds=settings.segment_seconds,
         )
         blurred = time.perf_counter()
         progress("store", 0, 1)
@@ -196,7 +196,8 @@ def fd_path(file: IO[bytes]) -> str:
     return f"/proc/{os.getpid()}/fd/{file.fileno()}"
 
 
-def _public(error: BaseException) -> MasqueradeError:
+def public_error(error: BaseException) -> MasqueradeError:
+    """What a client is told of any exception."""
     if isinstance(error, MasqueradeError):
         return error
     if isinstance(error, JobTimeoutException):
@@ -208,11 +209,12 @@ def _public(error: BaseException) -> MasqueradeError:
     return MasqueradeError("the video could not be processed; the server's log says why")
 
 
-def _unless_public(error: BaseException) -> BaseException | None:
+def unless_public(error: BaseException) -> BaseException | None:
+    """The exception where the log should show its trace."""
     return None if isinstance(error, MasqueradeError) else error
 
 
-def _surely(write: Callable[[], bool]) -> bool:
+def surely(write: Callable[[], bool]) -> bool:
     """Write a final state even when Redis is away for a minute."""
     for left in reversed(range(_FINISH_TRIES)):
         try:
@@ -224,11 +226,15 @@ def _surely(write: Callable[[], bool]) -> bool:
     raise AssertionError("unreachable")
 
 
-def _die_with_parent() -> None:
-    """Have the kernel kill this work-horse when its worker dies, so that the job's next
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, so that the job's next
     attempt does not run beside it. Linux only; elsewhere the record's attempt count
     still keeps the older attempt from writing.
+
+    ``parent``: its process id; when it is gone already, so are we.
     """
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)

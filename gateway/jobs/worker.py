@@ -1,28 +1,38 @@
-"""The video worker: ``python -m gateway.jobs.worker``.
+"""The worker: ``masquerade worker [--burst]``, or ``python -m gateway.jobs.worker``.
 
 An RQ worker that forks a work-horse for each job. It differs from RQ's own in that a
 job whose worker vanished is taken up within about half a minute, that a busy worker
-looks after the others' jobs too, and that it sweeps what was left behind.
+looks after the others' jobs too, that it sweeps what was left behind, and that it hands
+its job back when it is told to stop.
 """
 
 from __future__ import annotations
 
+import argparse
+import gc
 import importlib
 import logging
 import logging.config
+import signal
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
+from threading import Timer
+from types import FrameType
 from typing import Any
 
 from redis.exceptions import RedisError
-from rq import Worker
+from rq import Queue, Worker
 from rq.executions import Execution
 from rq.job import Job as Message
 from rq.serializers import JSONSerializer
 
-from gateway.jobs import tasks
-from gateway.jobs.queue import JobQueue
+from gateway.jobs import batch_tasks, segments, tasks
+from gateway.jobs.batches import TRAIN
+from gateway.jobs.queue import JobQueue, ReliableQueue
 from gateway.jobs.sweep import sweep
+from gateway.launch.manifest import HANDED_BACK
 from gateway.logs import configuration
 from gateway.settings import Settings
 from gateway.storage import Storage
@@ -32,18 +42,29 @@ log = logging.getLogger(__name__)
 _BEAT = 4  # seconds between two signs of life of a running job
 _LEASE = 30  # seconds without one until the job counts as abandoned
 _IDLE = 20  # seconds; RQ waits this less 15 for a message, then does its maintenance
-_PRELOAD = ("cv2", "av", "numpy", "gateway.pipelines.blur_video")
+_FAREWELL = 8.0  # seconds that a training has for its last words
+_PAUSE = 1.0  # seconds between two looks of a burst worker at what the others do
+_PRELOAD = (
+    *("cv2", "av", "numpy"),
+    *("gateway.models", "gateway.pipelines.blur_image", "gateway.pipelines.blur_video"),
+    "gateway.pipelines.segments",
+)
 
 
 class VideoWorker(Worker):
-    """RQ's worker with our leases, hooks and sweep."""
+    """RQ's worker with our queues, leases, hooks and sweep."""
+
+    queue_class = ReliableQueue
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._jobs = JobQueue(settings)
         self._storage = Storage(settings)
+        batch_tasks.inherited = Storage(settings)
+        self._handing_back = self._trains = False
+        self.nothing_left = False
         super().__init__(
-            [self._jobs.rq],
+            self._jobs.queues(),
             connection=self._jobs.redis,
             serializer=JSONSerializer,
             worker_ttl=_IDLE,
@@ -59,6 +80,60 @@ class VideoWorker(Worker):
         """Seconds of life that one heartbeat gives a running job."""
         return _LEASE
 
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """SIGTERM: hand the job back to the queue and leave."""
+        self._handing_back = True
+        if self.horse_pid and self._trains:
+            self.kill_horse(signal.SIGTERM)  # it keeps what it has learnt, and says so
+            last = Timer(_FAREWELL, self._kill, [self.horse_pid])
+            last.daemon = True
+            last.start()
+        elif self.horse_pid:
+            self.kill_horse()
+        super().request_stop(signum, frame)
+
+    def _kill(self, horse: int) -> None:
+        """Kill this very work-horse, if it is still there; 0 would be the worker's own group."""
+        if horse == self.horse_pid:
+            self.kill_horse()
+
+    def execute_job(self, job: Message, queue: Queue) -> None:
+        """Fork a work-horse and watch it to its end."""
+        self._trains = is_training(job)
+        task = list(job.args)
+        segments.KEPT.turn_to(segments.video_of(*task) if len(task) == 2 else "")
+        super().execute_job(job, queue)
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Message, Queue] | None:
+        """The next job; a burst worker (no ``timeout``) leaves when nobody has any, for a
+        job in another's hands may come back or bring more.
+        """
+        while True:
+            found: tuple[Message, Queue] | None = super().dequeue_job_and_maintain_ttl(
+                timeout, max_idle_time
+            )
+            if found or timeout is not None:
+                return found
+            if self._jobs.idle():
+                self.nothing_left = True
+                return None
+            time.sleep(_PAUSE)
+
+    def setup_work_horse_signals(self) -> None:
+        """The first thing that a work-horse does."""
+        super().setup_work_horse_signals()
+        tasks.die_with_parent(self.pid or 0)
+
+    def prepare_job_execution(
+        self,
+        job: Message,
+        remove_from_intermediate_queue: bool = False,  # noqa: ARG002
+    ) -> None:
+        """In the work-horse, right before the job. ``ReliableQueue`` always leaves a trace."""
+        super().prepare_job_execution(job, remove_from_intermediate_queue=True)
+
     def maintain_heartbeats(self, job: Message, execution: Execution) -> None:
         """Called every few seconds while the work-horse works."""
         try:
@@ -70,6 +145,8 @@ class VideoWorker(Worker):
 
     def run_maintenance_tasks(self) -> None:
         """Between jobs: RQ's own registries, then our sweep."""
+        if not self.horse_pid:
+            segments.KEPT.turn_to("")
         super().run_maintenance_tasks()
         sweep(self._jobs, self._storage, self._settings)
 
@@ -77,32 +154,75 @@ class VideoWorker(Worker):
         late = bool(
             message.started_at
             and message.ended_at
-            and (message.ended_at - message.started_at).total_seconds()
-            > self._settings.video_deadline
+            and message.timeout
+            and (message.ended_at - message.started_at).total_seconds() > message.timeout
         )
         if late:
             message.retries_left = 0
-        tasks.settle(self._jobs, self._storage, message.id, message.retries_left or 0, late)
+        elif self._handing_back:
+            _hand_back(message)
+        self._settle(message, late)
 
     def _attempt_ended(self, message: Message, kind: type, *_: Any) -> bool:
         """After an exception, or when another worker's job is found abandoned."""
-        if kind is not tasks.TryAgain:  # which has settled its record itself
-            tasks.settle(
-                self._jobs, self._storage, message.id, message.retries_left or 0, late=False
-            )
+        if kind is batch_tasks.HandedBack:
+            _hand_back(message)
+        if not issubclass(kind, tasks.TryAgain):  # which has settled its record itself
+            self._settle(message, late=False)
         return True
 
+    def _settle(self, message: Message, late: bool) -> None:
+        left, given = message.retries_left or 0, message.args
+        if len(given) == 1:
+            tasks.settle(self._jobs, self._storage, given[0], left, late)
+        else:
+            batch_tasks.settle(self._jobs.batches, given[0], given[1], left)
 
-def main() -> int:
-    """Work until told to stop (SIGTERM lets the running job finish)."""
+
+def preload() -> None:
+    """Do once what else every work-horse would."""
+    tempfile.gettempdir()  # chosen once and for all: Python passes a full folder over
+    for name in _PRELOAD:
+        importlib.import_module(name)
+    gc.freeze()  # a collection in a work-horse would copy all of this memory
+
+
+def is_training(message: Message) -> bool:
+    """Whether this trains a model."""
+    return list(message.args)[1:] == [TRAIN]
+
+
+def _hand_back(message: Message) -> None:
+    """RQ is about to try it again: next, and not at the job's expense."""
+    message.retries_left = (message.retries_left or 0) + 1
+    message.enqueue_at_front_on_retry = True
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Work until told to stop, or in a burst until nothing is left to do."""
+    parser = argparse.ArgumentParser(prog="masquerade worker", description=main.__doc__)
+    add_arguments(parser)
+    return run(parser.parse_args(argv).burst)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument(
+        "--burst", action="store_true", help="leave when no job is left in anybody's hands"
+    )
+
+
+def run(burst: bool = False) -> int:
+    """One worker's life; 0 when it ended as it should."""
     logging.config.dictConfig(configuration())
     settings = Settings.from_env()
-    tempfile.gettempdir()  # chosen once and for all: Python passes a full folder over
-    for name in _PRELOAD:  # once here, instead of in every work-horse
-        importlib.import_module(name)
+    preload()
     worker = VideoWorker(settings)
-    worker.work(logging_level="WARNING")
-    return 0 if worker._stop_requested or worker._shutdown_requested_date else 1
+    worker.work(burst=burst, logging_level="WARNING")
+    told = worker._stop_requested or worker._shutdown_requested_date
+    if told:
+        return HANDED_BACK if burst else 0
+    return 0 if worker.nothing_left else 1
 
 
 if __name__ == "__main__":

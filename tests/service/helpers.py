@@ -210,6 +210,12 @@ class Bucket:
             config=Config(s3={"addressing_style": "path"}),
         )
 
+    def put(self, key: str, body: bytes) -> None:
+        self.client.put_object(Bucket=self.name, Key=key, Body=body)
+
+    def read(self, key: str) -> bytes:
+        return bytes(self.client.get_object(Bucket=self.name, Key=key)["Body"].read())
+
     def keys(self, prefix: str = "") -> set[str]:
         pages = self.client.get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=self.name, Prefix=prefix)

@@ -15,6 +15,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from deploy.local import samples
 from deploy.local.samples import write_video
+from loadtest.media import looped
 
 pillow_heif.register_heif_opener()
 
@@ -87,6 +88,12 @@ class Clips:
     def long(self) -> bytes:
         """A few seconds' work for any machine: 90 frames."""
         return self._made(3.0)
+
+    def minute(self) -> bytes:
+        """24 s with a key frame each 3 s: the pod of the tests works on it in pieces."""
+        self.long()
+        path = self._folder / "minute.mp4"
+        return looped(self._folder / "3.0.mp4", path, 8).read_bytes()
 
     def _made(self, seconds: float) -> bytes:
         path = self._folder / f"{seconds}.mp4"

@@ -94,6 +94,32 @@ class Standin:
             "timings": {"total_ms": 12.0},
         }
 
+    def batch(self, status: str = "running", **more) -> dict:
+        """A batch of four files: two are done, one has failed."""
+        items = {"total": 4, "done": 2, "skipped": 0, "failed": 1, "left": 1, "workers": 1}
+        pace = [(0, 4.0), (5, 8.5), (20, 2.0)]
+        view = {
+            **{"id": uuid.uuid4().hex, "kind": "batch", "status": status},
+            **{
+                "created_at": "2026-11-23T10:00:00Z",
+                "input": "s3://b/in/",
+                "output": "s3://b/out/",
+            },
+            "items": {**items, "listed": True},
+            "progress": {
+                **{"fraction": 0.75, "fps": 25.0, "eta_seconds": 90.0},
+                **{"video_seconds_done": 5400.0, "video_seconds_total": 7200.0},
+            },
+            "pace": [
+                {"begin": begin, "length": 5, "video_seconds_per_second": speed}
+                for begin, speed in pace
+            ],
+            "failures": [{"name": "bad.mp4", "detail": "it breaks off after 3 frames"}],
+            **more,
+        }
+        self.jobs[view["id"]] = view
+        return view
+
     def rig(self, body: bytes) -> dict:
         w, h = Image.open(io.BytesIO(body)).size
         url = self.keep(body, "image/png")
@@ -281,6 +307,26 @@ def pod_app(state: Standin) -> Flask:
         made = {name: state.animation(asked["format"]) for name in asked["motions"]}
         view = {"id": uuid.uuid4().hex, "rig_id": asked["rig_id"], "animations": made}
         return {**view, "expires_at": state.expires(), "timings": {}}
+
+    @app.get("/v1/jobs")
+    def jobs():
+        listed = [view for view in state.jobs.values() if view["kind"] != "video"]
+        return {"jobs": listed[::-1], "next": None}
+
+    @app.get("/v1/jobs/<id>/items")
+    def items(id):
+        at = int(request.args.get("from", 0))
+        rows = [
+            {"name": f"{n}.jpg", "output": f"{n}.jpg", "url": f"{state.s3}/{n}"} for n in (0, 1)
+        ]
+        more = f"/v1/jobs/{id}/items?from=2"
+        return {"items": rows if not at else rows[:1], "next": None if at else more}
+
+    @app.post("/v1/jobs/<id>/retry")
+    def retry(id):
+        state.jobs[id] |= {"status": "running", "failures": []}
+        state.jobs[id]["items"] |= {"failed": 0, "left": 1}
+        return state.jobs[id]
 
     @app.get("/v1/jobs/<id>")
     def job(id):

@@ -16,10 +16,11 @@ from page_standin import standin
 from PIL import Image
 
 from gateway import cli
-from gateway.cli.plan import UsageError, plan, with_extension
+from gateway.cli.plan import UsageError, plan
 from gateway.cli.run import replacing
 from gateway.cli.show import duration
 from gateway.errors import BadOption
+from gateway.media.names import with_extension
 from gateway.pipelines.options import BlurOptions
 
 ROOT = Path(cli.__file__).parents[2]

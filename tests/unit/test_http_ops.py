@@ -96,6 +96,14 @@ def test_metrics(client, services):
         'masquerade_jobs_total{status="submitted"} 1.0',
         'masquerade_jobs_total{status="failed"} 0.0',
         "masquerade_video_frames_total 0.0",
+        "masquerade_video_seconds_total 0.0",
+        'masquerade_queue_waiting{kind="video"} 1.0',
+        'masquerade_queue_waiting{kind="batch"} 0.0',
+        'masquerade_queue_running{kind="batch"} 0.0',
+        'masquerade_queue_oldest_seconds{kind="batch"} 0.0',
+        'masquerade_batches_total{status="submitted"} 0.0',
+        'masquerade_batch_items_total{outcome="failed"} 0.0',
+        "masquerade_dead_letters 0.0",
     ):
         assert line in text, line
 

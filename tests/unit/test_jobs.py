@@ -113,7 +113,7 @@ def test_the_way_through_to_done(store):
     assert store.live_ids() == set()
     assert store.originals() == {}
     assert store.redis.ttl(f"masquerade:job:{job.id}") > 80_000
-    assert store.counts() == {"submitted": 1, "done": 1, "frames": 7, "faces": 3}
+    assert store.counts() == {"submitted": 1, "done": 1, "ms": 0, "frames": 7, "faces": 3}
 
 
 def test_a_finished_job_cannot_change(store):

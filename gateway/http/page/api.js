@@ -112,7 +112,7 @@ export function pause(seconds, signal) {
 }
 
 // XMLHttpRequest because fetch tells nothing of an upload's progress.
-function send(method, url, { body, headers = {}, signal, sent }) {
+export function send(method, url, { body, headers = {}, signal, sent }) {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(cancelled());
     const request = new XMLHttpRequest();

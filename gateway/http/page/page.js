@@ -3,6 +3,7 @@
 import { motions } from "./api.js";
 import { DrawingCard } from "./drawing.js";
 import { FacesCard } from "./faces.js";
+import { Jobs } from "./jobs.js";
 import { title } from "./joints.js";
 import { element } from "./tools.js";
 
@@ -29,10 +30,14 @@ const mode = () => $("modes").elements.mode.value;
 
 function showMode() {
   document.body.dataset.mode = mode();
+  if (mode() === "jobs") return jobs.start();
+  jobs.stop();
   $("choose").textContent = MODES[mode()].choose;
   $("files").accept = MODES[mode()].accept;
   if (mode() === "drawings") offerMotions();
 }
+
+const jobs = new Jobs($("jobs"), $("no-jobs"), say);
 
 $("modes").addEventListener("input", () => {
   history.replaceState(null, "", mode() === "faces" ? location.pathname : `#${mode()}`);
@@ -105,7 +110,8 @@ function recall() {
   if (background) fields.background.value = background.startsWith("#") ? "colour" : background;
   if (size) $("size").value = size;
   $("everyone").checked = figures === "all";
-  if (location.hash === "#drawings") $("modes").elements.mode.value = "drawings";
+  const named = location.hash.slice(1);
+  if (["drawings", "jobs"].includes(named)) $("modes").elements.mode.value = named;
   showAmounts();
   showMode();
 }
@@ -163,6 +169,10 @@ async function unfold(entry, _index, _all, inside = false) {
 
 function add(files) {
   if (!files.length) return;
+  if (mode() === "jobs") {
+    $("modes").elements.mode.value = "faces";
+    showMode();
+  }
   document.body.classList.add("busy");
   const cards = files.map((file) => MODES[mode()].card(file, { enqueue, withdraw, say }));
   $("queue").prepend(...cards.map((card) => card.root));

@@ -1,0 +1,139 @@
+"""Routes of batches and trainings: submit, list, what became of each input, retry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from flask import Blueprint, Response, jsonify, request
+
+from gateway.errors import BadOption, BadRequest, MasqueradeError, NotFound, TooLarge
+from gateway.http import flows
+from gateway.http.batch_views import batch_view, item_view, summary
+from gateway.jobs import spec as specs
+from gateway.jobs.batches import Batch
+from gateway.jobs.queue import training_queue
+from gateway.jobs.trees import open_tree
+from gateway.launch import launcher_for
+
+_LARGEST = 64 * 1024  # bytes of a submission
+_PAGE, _LARGEST_PAGE = 20, 100
+
+
+def blueprint(services: flows.Services) -> Blueprint:
+    """The routes on these services."""
+    launcher_for(services.settings)  # what it lacks is told at the start
+    routes = Blueprint("batches", __name__)
+    batches, settings, storage = services.queue.batches, services.settings, services.storage
+
+    @routes.post("/v1/jobs")
+    def submit() -> tuple[Response, int, dict[str, str]]:
+        if (request.content_length or 0) > _LARGEST:
+            raise TooLarge(f"a job's description may have {_LARGEST // 1024} KiB")
+        wanted = request.get_json(silent=True, force=True)
+        if wanted is None:
+            raise BadRequest('send a JSON object such as {"pipeline": "blur", "input": …}')
+        batch = batches.submit(specs.parse(wanted, settings, storage))
+        _launch(services, batch)
+        return jsonify(view_of(services, batch)), 202, {"Location": f"/v1/jobs/{batch.id}"}
+
+    @routes.get("/v1/jobs")
+    def listed() -> Response:
+        """Batches and trainings only: whoever knows a video's id may see and delete it."""
+        limit = _limit()
+        found = batches.store.page(_number("before", float("inf")), limit)
+        more = len(found) == limit
+        return jsonify(
+            {
+                "jobs": [summary(batch, batches.store) for batch in found],
+                "next": f"/v1/jobs?limit={limit}&before={found[-1].created_at!r}" if more else None,
+            }
+        )
+
+    @routes.get("/v1/jobs/<job_id>/items")
+    def items(job_id: str) -> Response:
+        batch = batches.get(job_id)
+        if batch.kind != "batch":
+            raise NotFound("a training has no items")
+        which = request.args.get("state", "done")
+        if which not in ("done", "failed"):
+            raise BadOption(f"state must be done or failed, not {which[:40]!r}")
+        state: Literal["done", "failed"] = "failed" if which == "failed" else "done"
+        limit, start = _limit(), int(_number("from", 0))
+        found = batches.store.ended(job_id, state, start, limit)
+        target = open_tree(batch.spec.output, settings, storage)
+        more = f"/v1/jobs/{job_id}/items?state={which}&limit={limit}&from={start + limit}"
+        return jsonify(
+            {
+                "items": [item_view(item, target) for item in found],
+                "next": more if len(found) == limit else None,
+            }
+        )
+
+    @routes.post("/v1/jobs/<job_id>/retry")
+    def retry(job_id: str) -> tuple[Response, int, dict[str, str]]:
+        count = batches.retry(batches.get(job_id))
+        batch = batches.get(job_id)
+        _launch(services, batch)
+        view = view_of(services, batch) | {"retried": count}
+        return jsonify(view), 202, {"Location": f"/v1/jobs/{batch.id}"}
+
+    return routes
+
+
+def view_of(services: flows.Services, batch: Batch) -> dict[str, Any]:
+    """A batch as clients see it."""
+    launch: Mapping[str, Any] | None = None
+    if batch.live:
+        try:
+            launch = launcher_for(services.settings).view(batch.id)
+        except MasqueradeError as error:  # the job itself is well
+            launch = {"state": "unknown", "reason": str(error)}
+    return batch_view(batch, services.queue, services.storage, dict(launch) if launch else None)
+
+
+def remove(services: flows.Services, batch: Batch) -> None:
+    """Cancel a live batch with its workers, forget an ended one; results stay."""
+    if not batch.live:
+        services.queue.batches.forget(batch)
+    elif services.queue.batches.cancel(batch):
+        launcher_for(services.settings).cancel(batch.id)
+
+
+def _launch(services: flows.Services, batch: Batch) -> None:
+    """Have workers made for it, where that is how things are done here.
+
+    A new batch that gets none is cancelled: nobody would ever work on it.
+    """
+    spec, settings = batch.spec, services.settings
+    training = spec.pipeline == "train"
+    try:
+        launcher_for(settings).launch(
+            batch.id,
+            max(spec.workers, 1),
+            spec.device,
+            spec.gpus,
+            training=training,
+            queue=training_queue(settings) if training else "",
+        )
+    except MasqueradeError:
+        if batch.status == "queued":
+            services.queue.batches.cancel(batch)
+        raise
+
+
+def _limit() -> int:
+    return max(1, min(int(_number("limit", _PAGE)), _LARGEST_PAGE))
+
+
+def _number(name: str, default: float) -> float:
+    text = request.args.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e12:
+        raise BadOption(f"{name} must be a number from 0 on, not {text[:40]!r}")
+    return value

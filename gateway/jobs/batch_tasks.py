@@ -1,0 +1,158 @@
+"""What a work-horse does with one task of a batch: list inputs, blur one, a piece, or join.
+
+list → every input an item → blurred whole, or split into segments → joined by the last of
+them. Whatever way an attempt ends, its result is in the output whole or not at all, and it is
+counted once: only the attempt that holds the task's token can end it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from rq import get_current_job
+
+from gateway.errors import Cancelled, MasqueradeError, RendererFailed
+from gateway.jobs import listing, rendering, segments, tasks
+from gateway.jobs.batch_queue import BatchQueue
+from gateway.jobs.batches import LIST, TRAIN, Running
+from gateway.jobs.progress import TaskProgress
+from gateway.jobs.queue import JobQueue
+from gateway.jobs.rendering import Outcome, Work
+from gateway.logs import request_id
+from gateway.settings import Settings
+from gateway.storage import Storage
+
+log = logging.getLogger(__name__)
+
+
+class HandedBack(tasks.TryAgain):
+    """Raised out of a training that was told to stop: it goes on where it is queued again."""
+
+
+inherited: Storage | None = None
+"""A client that the worker has made and never used: it costs each work-horse as much time as
+all else around an item. Used ones would have connections that two processes share."""
+
+BACKOFF = (2, 10)  # seconds before the second and every later attempt
+
+
+def work(batch_id: str, key: str) -> None:
+    """The task that RQ calls in the work-horse."""
+    request_id.set(f"batch-{batch_id[:6]}-{key[:8]}")
+    settings = Settings.from_env()
+    message = get_current_job()
+    retries_left = (message.retries_left or 0) if message else 0
+    storage = inherited or Storage(settings)
+    attempt(batch_id, key, settings, JobQueue(settings).batches, storage, retries_left)
+
+
+def attempt(
+    batch_id: str,
+    key: str,
+    settings: Settings,
+    queue: BatchQueue,
+    storage: Storage,
+    retries_left: int,
+) -> None:
+    """One attempt at a task, to its end.
+
+    Raises:
+        TryAgain: it failed for a passing reason and attempts are left.
+    """
+    batch = queue.store.get(batch_id)
+    if batch is None or not batch.live:
+        return
+    if failures := settings.job_retries - retries_left:
+        time.sleep(BACKOFF[min(failures, len(BACKOFF)) - 1])
+    task = queue.store.begin(batch, key)
+    if task is None:
+        return
+    try:
+        outcome = _doing(key)(_work(task, settings, queue, storage))
+        if outcome is not None:
+            _end(queue, task, outcome)
+    except Cancelled:
+        log.info("attempt abandoned: the batch was cancelled or the task taken over")
+    except tasks.TryAgain:
+        raise
+    except Exception as error:
+        public = tasks.public_error(error)
+        unknown = tasks.unless_public(error)
+        log.warning("attempt failed: %s: %s", public.code, public, exc_info=unknown)
+        if public.status in (429, 503) and retries_left and queue.store.end(task, "queued"):
+            raise tasks.TryAgain(public.code) from error
+        _end(queue, task, Outcome("failed", _reason(public)))
+
+
+def settle(queue: BatchQueue, batch_id: str, key: str, retries_left: int) -> None:
+    """After a work-horse or its worker died: the task waits again, or has failed."""
+    batch = queue.store.get(batch_id)
+    if batch is None or not batch.live:
+        return
+    if retries_left:
+        queue.store.release(batch, key)
+        return
+    error = RendererFailed("the process that worked on this file died; it may be damaged")
+    _end(queue, Running(batch, key, ""), Outcome("failed", _reason(error)))
+
+
+def _doing(key: str) -> Callable[[Work], Outcome | None]:
+    return _TASKS.get(key) or _TASKS[key[:2]]
+
+
+def _train(work: Work) -> Outcome:
+    from gateway import training
+
+    task = work.task
+    try:
+        result = training.run(
+            task.batch.id,
+            task.batch.spec.as_dict(),
+            work.storage,
+            work.progress(task.batch.spec.model),
+            note=lambda state: work.queue.store.keep(task.batch.id, state),
+            settings=work.settings,
+        )
+    except training.HandedBack as stop:
+        work.queue.store.end(task, "queued")
+        raise HandedBack from stop
+    return Outcome("done", result)
+
+
+_TASKS: dict[str, Callable[[Work], Outcome | None]] = {
+    LIST: listing.list_inputs,
+    TRAIN: _train,
+    "i-": rendering.blur,
+    "s-": segments.blur_segment,
+    "j-": segments.join,
+}
+
+
+def _work(task: Running, settings: Settings, queue: BatchQueue, storage: Storage) -> Work:
+    return Work(
+        settings,
+        queue,
+        storage,
+        task,
+        progress=lambda name: TaskProgress(queue.store, task, name),
+    )
+
+
+def _end(queue: BatchQueue, task: Running, outcome: Outcome) -> None:
+    """Write the end, even when Redis is away for a minute; queue the join that it may open."""
+    store = queue.store
+    said: list[int] = []
+
+    def write() -> bool:
+        said.append(store.end(task, outcome.ending, outcome.record, outcome.counted))
+        return bool(said[-1])
+
+    tasks.surely(write)
+    if said[-1] == 2:
+        queue.ensure(task.batch.id, [segments.join_of(task.key)])
+
+
+def _reason(error: MasqueradeError) -> dict[str, object]:
+    return {"code": error.code, "message": str(error)}

@@ -1,0 +1,54 @@
+"""Finding a batch's inputs, page by page: what a crash interrupts goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import PurePosixPath
+
+from gateway.errors import Cancelled, EmptyInput
+from gateway.jobs.rendering import Outcome, Work
+from gateway.jobs.trees import Entry
+from gateway.media.names import is_media
+
+PAGE = 1000
+"""Inputs that are noted and queued together."""
+
+
+def list_inputs(work: Work) -> Outcome:
+    """Note every photo and video of the input and queue it; the cursor follows the queue.
+
+    Raises:
+        EmptyInput: there is none. Cancelled: the batch is over.
+    """
+    store, batch = work.queue.store, work.task.batch
+    tell = work.progress(batch.spec.input)
+    found = batch.counters["total"]
+    entries = _entries(work)
+    while page := list(islice(entries, PAGE)):
+        media = [{"name": e.name, "size": e.size} for e in page if _is_input(e)]
+        waiting = store.add(batch.id, media)
+        if waiting is None:
+            raise Cancelled("the batch was cancelled")
+        work.queue.ensure(batch.id, waiting)
+        store.move_cursor(batch.id, page[-1].name)
+        found += len(media)
+        tell("list", found, 0)
+    now = store.get(batch.id)
+    if now is not None and not now.counters["total"]:
+        raise EmptyInput(f"no photo or video lies under {batch.spec.input}")
+    return Outcome("done", {"found": found})
+
+
+def _entries(work: Work) -> Iterator[Entry]:
+    """What lies in the input, but not what this batch writes into a part of it."""
+    spec = work.task.batch.spec
+    own = spec.output.removeprefix(spec.input) if spec.output.startswith(spec.input) else None
+    for entry in work.tree(spec.input).entries(work.task.batch.cursor):
+        if own is None or not entry.name.startswith(own):
+            yield entry
+
+
+def _is_input(entry: Entry) -> bool:
+    path = PurePosixPath(entry.name)
+    return is_media(path) and not any(part.startswith(".") for part in path.parts)

@@ -1,0 +1,221 @@
+"""One input of a batch: look → fetch → blur (or split) → store beside what it was made from."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
+from typing import IO, Any, BinaryIO
+
+from gateway.errors import Cancelled, EmptyUpload, TooLarge, UnsupportedMedia
+from gateway.jobs.batch_queue import BatchQueue
+from gateway.jobs.batches import Ending, Running, join_key, segment_keys
+from gateway.jobs.tasks import MODEL_PATIENCE, fd_path
+from gateway.jobs.trees import Note, Tree, open_tree
+from gateway.media.names import forecast, is_media, with_extension
+from gateway.media.sniff import HEAD_BYTES, image_format, sniff
+from gateway.pipelines.options import BlurOptions
+from gateway.settings import MIB, Settings
+from gateway.storage import Storage
+
+_JPEG = "image/jpeg"
+_RESULTS_TYPE = {
+    **{"jpeg": _JPEG, "heif": _JPEG, "avif": "image/avif"},
+    **{"png": "image/png", "webp": "image/webp", "gif": "image/gif"},
+}
+MP4 = "video/mp4"
+Told = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended, what to remember of it, and what it adds to the batch's counters."""
+
+    ending: Ending
+    record: Mapping[str, Any] = field(default_factory=dict)
+    counted: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A task, and everything that is needed for it. ``progress`` makes one for a name."""
+
+    settings: Settings
+    queue: BatchQueue
+    storage: Storage
+    task: Running
+    progress: Callable[[str], Told]
+
+    def tree(self, url: str) -> Tree:
+        """The batch's input or output."""
+        return open_tree(url, self.settings, self.storage)
+
+    @property
+    def options(self) -> BlurOptions:
+        """How faces are to be hidden."""
+        return BlurOptions(**self.task.batch.spec.options)
+
+    def note(self, version: str) -> Note:
+        """What a result remembers of the version it was made from."""
+        return {"masquerade-source": version, "masquerade-options": self.task.batch.spec.digest}
+
+    def store(
+        self, name: str, body: BinaryIO, content_type: str, note: Note, report: Mapping[str, Any]
+    ) -> None:
+        """Put a result, and before it its report if that is wanted."""
+        target = self.tree(self.task.batch.spec.output)
+        if self.task.batch.spec.report:
+            text = json.dumps(report, separators=(",", ":")).encode()
+            target.put(f"{name}.report.json", io.BytesIO(text), "application/json", note)
+        target.put(name, body, content_type, note)
+
+
+def blur(work: Work) -> Outcome | None:
+    """Do one input; None when its segments go on with it."""
+    store, batch, key = work.queue.store, work.task.batch, work.task.key
+    plan = store.plan(batch.id, key)
+    if plan is not None:  # delivered again after it was split
+        _queue_segments(work, len(plan["segments"]))
+        return None
+    name = store.input(batch.id, key)["name"]
+    source, target = work.tree(batch.spec.input), work.tree(batch.spec.output)
+    now = source.stat(name)
+    size = now.size
+    if not size:
+        raise EmptyUpload("the file is empty")
+    head = source.peek(name, min(size, HEAD_BYTES))
+    kind = sniff(head)
+    if kind is None:
+        raise UnsupportedMedia("this is no photo or video that we read, whatever its name says")
+    limit = work.settings.max_image_bytes if kind == "image" else None
+    if limit and size > limit:
+        raise TooLarge(f"the largest photo is {limit // MIB} MiB")
+    result = result_name(source, name, head)
+    size_counted = {"bytes_done": size}
+    if target.note(result) == work.note(now.version):
+        return Outcome("skipped", {"output": result, "kind": kind}, size_counted)
+    tell = work.progress(name)
+    tell("fetch", 0, size)
+    with tempfile.TemporaryFile() as file:
+        version = source.fetch(name, file, lambda done: tell("fetch", done, size))
+        if kind == "image":
+            outcome = _photo(work, file, result, version)
+        else:
+            found = _video(work, file, result, version, size, tell)
+            if found is None:
+                return None
+            outcome = found
+    return Outcome("done", outcome.record, {**outcome.counted, **size_counted})
+
+
+def result_name(source: Tree, name: str, head: bytes) -> str:
+    """Where in the output the result of an input belongs.
+
+    Its own name; with another ending where the result has another format; with the new one
+    behind the old (``a.mov.mp4``) where an input beside it needs that name (``a.mp4``).
+    """
+    path = PurePosixPath(name)
+    kind = image_format(head)
+    result = with_extension(path, _RESULTS_TYPE[kind] if kind else MP4)
+    if result == path:
+        return name
+    others = (PurePosixPath(other) for other in source.beside(name) if other != name)
+    wanted = {other.with_suffix(forecast(other.suffix)) for other in others if is_media(other)}
+    return f"{name}{result.suffix}" if result in wanted else str(result)
+
+
+def _photo(work: Work, file: IO[bytes], result: str, version: str) -> Outcome:
+    from gateway.media.images import ImageLimits
+    from gateway.models import FaceDetector
+    from gateway.pipelines.blur_image import blur_image
+
+    settings = work.settings
+    file.seek(0)
+    limits = ImageLimits(
+        bytes=settings.max_image_bytes,
+        pixels=settings.max_image_pixels,
+        frames=settings.max_image_frames,
+    )
+    detector = FaceDetector.from_settings(settings, patience=MODEL_PATIENCE)
+    made = blur_image(file.read(), work.options, detector, limits)
+    result = str(with_extension(PurePosixPath(result), made.content_type))
+    work.store(result, io.BytesIO(made.body), made.content_type, work.note(version), made.report)
+    record = {"output": result, "kind": "image", "frames": made.frames, "faces": len(made.faces)}
+    return Outcome("done", record, {"faces": len(made.faces)})
+
+
+def _video(
+    work: Work, file: IO[bytes], result: str, version: str, size: int, tell: Told
+) -> Outcome | None:
+    from gateway.media.video import VideoLimits
+    from gateway.models import FaceDetector
+    from gateway.pipelines.blur_video import blur_video
+
+    settings = work.settings
+    limits = VideoLimits(pixels=settings.max_video_pixels, seconds=settings.max_video_seconds)
+    if settings.segment_seconds and _split(work, fd_path(file), limits, result, version, size):
+        return None
+    with tempfile.TemporaryFile() as out:
+        report = blur_video(
+            fd_path(file),
+            fd_path(out),
+            work.options,
+            FaceDetector.from_settings(settings, patience=MODEL_PATIENCE),
+            limits,
+            progress=tell,
+            interval=settings.detect_interval,
+            segment_seconds=settings.segment_seconds,
+        )
+        work.store(result, out, MP4, work.note(version), {"kind": "video", **report})
+    return Outcome("done", video_record(result, report), video_counts(report))
+
+
+def video_record(result: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    """What is remembered of a blurred video."""
+    seconds = round(float(report["seconds"]), 3)
+    return {
+        **{"output": result, "kind": "video", "frames": report["frames"]},
+        **{"seconds": seconds, "faces": report["tracks"]},
+    }
+
+
+def video_counts(report: Mapping[str, Any]) -> dict[str, int]:
+    """What a blurred video adds to its batch."""
+    milliseconds = round(1000 * float(report["seconds"]))
+    return {"ms": milliseconds, "frames": int(report["frames"]), "faces": int(report["tracks"])}
+
+
+def _split(work: Work, source: str, limits: Any, result: str, version: str, size: int) -> bool:
+    """Hand a long video on to many workers; False when it is not worth it.
+
+    Raises:
+        Cancelled: the task is not ours any more.
+    """
+    from gateway.media.video import probe
+    from gateway.pipelines.segments import plan
+
+    settings = work.settings
+    found = plan(source, limits, settings.segment_seconds, interval=settings.detect_interval)
+    if len(found) < 2:
+        return False
+    info = probe(source, limits)
+    noted = {
+        "segments": [asdict(segment) for segment in found],
+        "version": version,
+        "result": result,
+        "size": size,
+        "ms": round(1000 * info.seconds),
+        "frames": found[-1].end,
+    }
+    if not work.queue.store.split(work.task, noted, len(found)):
+        raise Cancelled("the task was cancelled or taken over")
+    _queue_segments(work, len(found))
+    return True
+
+
+def _queue_segments(work: Work, count: int) -> None:
+    key = work.task.key
+    work.queue.ensure(work.task.batch.id, [*segment_keys(key, count), join_key(key)])
