@@ -9,17 +9,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from gateway.choices import AUDIO, SCALES, SHAPES, STYLES, THRESHOLDS
 from gateway.cli import animate, jobs, models
 
 if TYPE_CHECKING:
     from gateway.cli.run import Outcome, Runner
 
-# Kept here rather than imported with the pipelines, which would load OpenCV first.
-STYLES = ("gaussian", "pixelate", "solid")
-SHAPES = ("ellipse", "box")
-AUDIO = ("keep", "drop")
-SCALE = (1.0, 3.0)
-THRESHOLD = (0.05, 0.95)
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 OK, SOME_FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -135,13 +130,13 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("--shape", choices=SHAPES, help="outline of the mask (ellipse)")
     look.add_argument(
         "--scale",
-        type=_between(*SCALE),
+        type=_between(*SCALES),
         metavar="N",
         help="mask size relative to the face found, 1.0 to 3.0 (1.4)",
     )
     look.add_argument(
         "--threshold",
-        type=_between(*THRESHOLD),
+        type=_between(*THRESHOLDS),
         metavar="N",
         help="smallest score that counts as a face, 0.05 to 0.95; lower finds more (0.2)",
     )

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.choices import FIGURES, FORMATS
 from gateway.errors import BadDrawing, BadMotion, BadOption, MasqueradeError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_MOTIONS = "dab"
-FORMATS = ("gif", "mp4", "webp")
 
 OK, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -62,7 +62,7 @@ def add_command(commands: Any) -> None:
     look.add_argument("--size", default="500", help="longer side in pixels, or 500x400 (500)")
     look.add_argument(
         "--figures",
-        choices=("first", "all"),
+        choices=FIGURES,
         default="first",
         help="of a photo: the clearest figure, or all on the page (first)",
     )

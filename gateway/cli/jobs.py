@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gateway.choices import AUDIO, SHAPES, STYLES
 from gateway.errors import BadOption, BadRequest, EmptyInput, Forbidden, MasqueradeError
 
 if TYPE_CHECKING:
@@ -90,11 +91,11 @@ def _describe(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--device", choices=("cpu", "gpu"), help="of their models (cpu)")
     who.add_argument("--gpus", type=int, metavar="N", help="for each of them (1)")
     look = parser.add_argument_group("what is done to a face (unset: the pod's defaults)")
-    look.add_argument("--style", choices=("gaussian", "pixelate", "solid"))
-    look.add_argument("--shape", choices=("ellipse", "box"))
+    look.add_argument("--style", choices=STYLES)
+    look.add_argument("--shape", choices=SHAPES)
     look.add_argument("--scale", type=float, metavar="N", help="1.0 to 3.0")
     look.add_argument("--threshold", type=float, metavar="N", help="0.05 to 0.95")
-    look.add_argument("--audio", choices=("keep", "drop"))
+    look.add_argument("--audio", choices=AUDIO)
     parser.add_argument("--report", action="store_true", help="also write NAME.report.json")
 
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from gateway.choices import Shape, Style
 from gateway.faces.boxes import F32, grown
 
-Style = Literal["gaussian", "pixelate", "solid"]
-Shape = Literal["ellipse", "box"]
 Pixels = npt.NDArray[Any]
 
 # Samples of a face that survive: no method recovers an identity from so few, and a face

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.choices import FIGURES, FORMATS, SIZES
 from gateway.drawings.character import PARENTS
 from gateway.http.openapi_objects import (
     BASE64,
@@ -17,9 +18,9 @@ from gateway.http.openapi_objects import (
     path,
     ref,
 )
-from gateway.pipelines.options import FORMATS, SIZES, AnimateOptions
+from gateway.pipelines.options import AnimateOptions
 from gateway.pipelines.own_motion import PARTS
-from gateway.pipelines.wishes import FIGURES, MAX_MOTIONS
+from gateway.pipelines.wishes import MAX_MOTIONS
 
 _PROBLEM = ref("Problem", "responses")
 _FILE = {"type": "string", "contentMediaType": "image/*"}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
+from gateway.choices import AUDIO, SCALES, SHAPES, STYLES, THRESHOLDS
 from gateway.errors import by_code
-from gateway.faces.blur import Shape, Style
 from gateway.jobs.store import STATUSES
-from gateway.pipelines.options import AUDIO
 
 Schema = dict[str, Any]
 
@@ -127,19 +126,19 @@ def schemas() -> Schema:
 def options() -> Schema:
     """The options of a blur, as properties of an object."""
     return {
-        "style": {"enum": list(get_args(Style)), "default": "gaussian"},
-        "shape": {"enum": list(get_args(Shape)), "default": "ellipse"},
+        "style": {"enum": list(STYLES), "default": "gaussian"},
+        "shape": {"enum": list(SHAPES), "default": "ellipse"},
         "scale": {
             "type": "number",
-            "minimum": 1.0,
-            "maximum": 3.0,
+            "minimum": SCALES[0],
+            "maximum": SCALES[1],
             "default": 1.4,
             "description": "mask size relative to the face",
         },
         "threshold": {
             "type": "number",
-            "minimum": 0.05,
-            "maximum": 0.95,
+            "minimum": THRESHOLDS[0],
+            "maximum": THRESHOLDS[1],
             "description": "smallest score that counts as a face",
         },
         "audio": {"enum": list(AUDIO), "default": "keep", "description": "of videos"},

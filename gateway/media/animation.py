@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from gateway.media.image_base import AnimationFormat, Encoded
+from gateway.choices import AnimationFormat
+from gateway.media.image_base import Encoded
 from gateway.media.image_webp import write_animation
 
 U8 = npt.NDArray[np.uint8]

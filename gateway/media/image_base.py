@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -13,9 +12,6 @@ from PIL import Image
 
 from gateway.errors import BadMedia, MasqueradeError, TooLarge
 from gateway.media.sniff import ImageFormat
-
-AnimationFormat = Literal["gif", "mp4", "webp"]
-"""What an animated drawing can be written as."""
 
 NAMES: dict[ImageFormat, str] = {
     "jpeg": "JPEG",

@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any
 
+from gateway.choices import (
+    AUDIO,
+    BACKGROUNDS,
+    FORMATS,
+    SCALES,
+    SHAPES,
+    SIZES,
+    STYLES,
+    THRESHOLDS,
+    AnimationFormat,
+    Audio,
+    Shape,
+    Style,
+)
 from gateway.errors import BadOption
-from gateway.faces.blur import Shape, Style
-from gateway.media.image_base import AnimationFormat
-
-AUDIO = ("keep", "drop")
-
-FORMATS: tuple[AnimationFormat, ...] = get_args(AnimationFormat)
-SIZES = (64, 1024)
-BACKGROUNDS = ("paper", "transparent")
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class BlurOptions:
     shape: Shape = "ellipse"
     scale: float = 1.4
     threshold: float = 0.2
-    audio: str = "keep"
+    audio: Audio = "keep"
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any], *, threshold: float = 0.2) -> BlurOptions:
@@ -75,10 +81,10 @@ def _number(low: float, high: float) -> Callable[[str, Any], float]:
 
 
 _PARSERS: dict[str, Callable[[str, Any], Any]] = {
-    "style": _choice(*get_args(Style)),
-    "shape": _choice(*get_args(Shape)),
-    "scale": _number(1.0, 3.0),
-    "threshold": _number(0.05, 0.95),
+    "style": _choice(*STYLES),
+    "shape": _choice(*SHAPES),
+    "scale": _number(*SCALES),
+    "threshold": _number(*THRESHOLDS),
     "audio": _choice(*AUDIO),
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.choices import FIGURES
 from gateway.drawings.motions import NAMES
 from gateway.errors import BadOption
 from gateway.pipelines.options import AnimateOptions
@@ -13,7 +14,6 @@ from gateway.pipelines.rig_drawing import MAX_FIGURES
 from gateway.storage import is_token
 
 MAX_MOTIONS = 8
-FIGURES = ("first", "all")
 OPTIONS = ("motions", "format", "background", "size", "figures")
 
 

@@ -16,6 +16,7 @@ from page_standin import standin
 from PIL import Image
 
 from gateway import cli
+from gateway.choices import AUDIO, SCALES, SHAPES, STYLES, THRESHOLDS
 from gateway.cli.plan import UsageError, plan
 from gateway.cli.run import replacing
 from gateway.cli.show import duration
@@ -167,8 +168,8 @@ def test_replacing_leaves_nothing_behind_when_it_fails(tmp_path):
 
 
 def test_choices_and_ranges_are_those_of_the_pipeline():
-    cases = {"style": cli.STYLES, "shape": cli.SHAPES, "audio": cli.AUDIO}
-    cases |= {"scale": cli.SCALE, "threshold": cli.THRESHOLD}
+    cases = {"style": STYLES, "shape": SHAPES, "audio": AUDIO}
+    cases |= {"scale": SCALES, "threshold": THRESHOLDS}
     for name, values in cases.items():
         for value in values:
             assert getattr(BlurOptions.parse({name: value}), name) == value
@@ -176,7 +177,7 @@ def test_choices_and_ranges_are_those_of_the_pipeline():
         with pytest.raises(BadOption) as caught:
             BlurOptions.parse({name: "?"})
         assert f"must be one of {', '.join(cases[name])}," in str(caught.value)
-    for name, (low, high) in (("scale", cli.SCALE), ("threshold", cli.THRESHOLD)):
+    for name, (low, high) in (("scale", SCALES), ("threshold", THRESHOLDS)):
         for value in (low - 0.01, high + 0.01):
             with pytest.raises(BadOption):
                 BlurOptions.parse({name: value})
