@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import NewConnectionError
 
-from gateway.errors import Conflict, MasqueradeError, NotFound, TooLarge, revive
+from gateway.errors import Conflict, MasqueradeError, NotFound, PodUnreachable, TooLarge, revive
 
 MIB = 1024 * 1024
 DIRECT_LIMIT = 32 * MIB
@@ -34,10 +34,6 @@ _QUIET = 60.0  # seconds without a byte on an event stream; it beats every 15
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in total."""
-
-
-class PodUnreachable(Exception):
-    """No connection could be made; ``str`` says to whom."""
 
 
 @dataclass(frozen=True)

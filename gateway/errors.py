@@ -184,6 +184,10 @@ class Cancelled(MasqueradeError):
     status, code, title = 409, "cancelled", "Cancelled"
 
 
+class PodUnreachable(Exception):
+    """A client found nobody who answers; ``str`` says where. Never an answer itself."""
+
+
 def by_code() -> dict[str, type[MasqueradeError]]:
     """All error classes by their stable code (to revive one from another process)."""
     found: dict[str, type[MasqueradeError]] = {}

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import yaml
 
-from gateway.cli.animate import read_character
 from gateway.drawings.motions import library_motion
 from gateway.pipelines.animate_drawing import Animator, Placed
+from gateway.pipelines.character_folder import read_character
 from gateway.pipelines.options import AnimateOptions
 from loadtest import drawings
 from loadtest.lab import own_pod

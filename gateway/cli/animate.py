@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.choices import FIGURES, FORMATS
-from gateway.errors import BadDrawing, BadMotion, BadOption, MasqueradeError
+from gateway.cli.common import OK, add_parser, add_url, guarded
+from gateway.errors import BadOption
 
 if TYPE_CHECKING:
-    from gateway.drawings.character import Character
     from gateway.drawings.retarget import Motion
 
-DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_MOTIONS = "dab"
-
-OK, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 _EXAMPLES = """\
 examples:
@@ -35,18 +31,14 @@ examples:
 """
 
 
-class Unreachable(Exception):
-    """No pod answered; ``str`` says where."""
-
-
 def add_command(commands: Any) -> None:
     """Add the command to an argparse subparsers object; its namespace has ``run``."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = add_parser(
+        commands,
         "animate",
-        help="make a drawn figure move",
-        description="Animate the figure of a drawing, or a character of AnimatedDrawings.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "make a drawn figure move",
+        "Animate the figure of a drawing, or a character of AnimatedDrawings.",
+        _EXAMPLES,
     )
     parser.add_argument(
         "drawing",
@@ -75,44 +67,26 @@ def add_command(commands: Any) -> None:
         metavar="FILE",
         help="what it moves, YAML; both as AnimatedDrawings has them",
     )
-    parser.add_argument(
-        "--url",
-        default=os.environ.get("POD_URL") or DEFAULT_URL,
-        help=f"address of the pod (variable POD_URL, else {DEFAULT_URL})",
-    )
-    parser.set_defaults(run=run)
+    add_url(parser)
+    parser.set_defaults(run=lambda args: guarded(lambda: _run(args)))
 
 
-def run(args: argparse.Namespace) -> int:
-    """Carry the command out; returns the exit status."""
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-        for target in _here(args) if args.drawing.is_dir() else _in_pod(args):
-            print(target)
-    except Unreachable as error:
-        print(f"masquerade: {error}; start the pod, or name another by --url", file=sys.stderr)
-        return UNREACHABLE
-    except (MasqueradeError, OSError) as error:
-        print(f"masquerade: {error}", file=sys.stderr)
-        return USAGE if isinstance(error, BadOption) else FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
+def _run(args: argparse.Namespace) -> int:
+    args.out.mkdir(parents=True, exist_ok=True)
+    for target in _here(args) if args.drawing.is_dir() else _in_pod(args):
+        print(target)
     return OK
 
 
 def _in_pod(args: argparse.Namespace) -> Iterator[Path]:
     if args.bvh or args.motion_config or args.retarget_config:
         raise BadOption("motions of your own are for character folders")
-    from gateway.client import Client, PodUnreachable
+    from gateway.client import Client
 
     client = Client(args.url)
     names = ("format", "background", "size", "figures")
     options = {"motions": args.motions or DEFAULT_MOTIONS, **{n: getattr(args, n) for n in names}}
-    try:
-        animations = client.animate(args.drawing, options)
-    except PodUnreachable as error:
-        raise Unreachable(str(error)) from error
-    for name, url in animations.items():
+    for name, url in client.animate(args.drawing, options).items():
         target = _target(args, name)
         with target.open("wb") as file:
             client.download(url, file)
@@ -127,7 +101,9 @@ def _here(args: argparse.Namespace) -> Iterator[Path]:
 
     from gateway.drawings.motions import library_motion
     from gateway.pipelines.animate_drawing import Animator, Placed
+    from gateway.pipelines.character_folder import read_character
     from gateway.pipelines.options import AnimateOptions
+    from gateway.pipelines.own_motion import read_motion
 
     cv2.setNumThreads(1)  # the animator has threads of its own
     options = AnimateOptions.parse(
@@ -138,7 +114,7 @@ def _here(args: argparse.Namespace) -> Iterator[Path]:
     if any(files):
         if not all(files):
             raise BadOption("--bvh, --motion-config and --retarget-config go together")
-        motions[args.bvh.stem] = read_motion(*files)
+        motions[args.bvh.stem] = read_motion(*(file.read_bytes() for file in files))
     names = args.motions if args.motions or motions else DEFAULT_MOTIONS
     for name in (names or "").split(","):
         if name.strip():
@@ -159,49 +135,3 @@ def _here(args: argparse.Namespace) -> Iterator[Path]:
 def _target(args: argparse.Namespace, motion: str) -> Path:
     name: str = args.drawing.resolve().name if args.drawing.is_dir() else args.drawing.stem
     return Path(args.out / f"{name}_{motion}.{args.format}")
-
-
-def read_character(folder: Path) -> Character:
-    """A character from ``char_cfg.yaml``, ``mask.png`` and ``texture.png``.
-
-    Raises:
-        BadDrawing: a file is missing, unreadable or does not fit the others.
-    """
-    import cv2
-
-    from gateway.drawings.character import from_config
-    from gateway.drawings.motion_config import read_yaml
-
-    for name in ("char_cfg.yaml", "mask.png", "texture.png"):
-        if not (folder / name).is_file():
-            raise BadDrawing(f"{folder} is not a character folder: it has no {name}")
-    mask = cv2.imread(str(folder / "mask.png"), cv2.IMREAD_GRAYSCALE)
-    texture = cv2.imread(str(folder / "texture.png"), cv2.IMREAD_UNCHANGED)
-    if mask is None or texture is None:
-        raise BadDrawing(f"{folder}: mask.png or texture.png is not a readable picture")
-    try:
-        config = read_yaml((folder / "char_cfg.yaml").read_text("utf-8"))
-    except (BadMotion, UnicodeDecodeError) as error:
-        raise BadDrawing(f"{folder / 'char_cfg.yaml'}: {error}") from None
-    return from_config(config, mask, texture)
-
-
-def read_motion(bvh: Path, motion: Path, retarget: Path) -> Motion:
-    """A motion from a BVH file and AnimatedDrawings' two configurations for it.
-
-    Raises:
-        BadMotion, TooLarge: see ``parse_bvh`` and the configurations' ``parse``.
-    """
-    from gateway.drawings.bvh import parse_bvh
-    from gateway.drawings.motion_config import MotionConfig, RetargetConfig, read_yaml
-    from gateway.drawings.retarget import Motion
-
-    try:
-        texts = [path.read_text("utf-8") for path in (bvh, motion, retarget)]
-    except UnicodeDecodeError as error:
-        raise BadMotion("the BVH file or a configuration is not text") from error
-    return Motion(
-        parse_bvh(texts[0]),
-        MotionConfig.parse(read_yaml(texts[1])),
-        RetargetConfig.parse(read_yaml(texts[2])),
-    )

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gateway.choices import AUDIO, SHAPES, STYLES
-from gateway.errors import BadOption, BadRequest, EmptyInput, Forbidden, MasqueradeError
+from gateway.cli.common import (
+    FAILED,
+    OK,
+    add_blur_options,
+    add_parser,
+    add_url,
+    blur_options,
+    guarded,
+)
+from gateway.errors import BadOption
 
 if TYPE_CHECKING:
     from gateway.client import Client
-
-DEFAULT_URL = "http://127.0.0.1:8000"
-OK, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
-_WRONG = (BadOption, BadRequest, EmptyInput, Forbidden)
 
 _EXAMPLES = """\
 examples:
@@ -35,12 +37,12 @@ exit status:
 
 def add_command(commands: Any) -> None:
     """Add the command to an argparse subparsers object; its namespace has ``run``."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = add_parser(
+        commands,
         "jobs",
-        help="blur whole buckets and folders, or train, on many workers",
-        description="Jobs that the pod's workers do: batches of photos and videos, trainings.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "blur whole buckets and folders, or train, on many workers",
+        "Jobs that the pod's workers do: batches of photos and videos, trainings.",
+        _EXAMPLES,
     )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     submit = _action(actions, "submit", "hand a new job in", _submit)
@@ -58,14 +60,10 @@ def add_command(commands: Any) -> None:
 def _action(
     actions: Any, name: str, what: str, run: Callable[[Client, argparse.Namespace], int]
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=what, description=what)
-    parser.add_argument(
-        "--url",
-        default=os.environ.get("POD_URL") or DEFAULT_URL,
-        help=f"address of the pod (variable POD_URL, else {DEFAULT_URL})",
-    )
+    parser = add_parser(actions, name, what, what)
+    add_url(parser)
     parser.add_argument("--json", action="store_true", help="print the pod's answer as it is")
-    parser.set_defaults(run=lambda args: _guarded(run, args))
+    parser.set_defaults(run=lambda args: guarded(lambda: _with_client(run, args)))
     return parser
 
 
@@ -90,28 +88,14 @@ def _describe(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--workers", type=int, metavar="N", help="to be launched (Kubernetes)")
     who.add_argument("--device", choices=("cpu", "gpu"), help="of their models (cpu)")
     who.add_argument("--gpus", type=int, metavar="N", help="for each of them (1)")
-    look = parser.add_argument_group("what is done to a face (unset: the pod's defaults)")
-    look.add_argument("--style", choices=STYLES)
-    look.add_argument("--shape", choices=SHAPES)
-    look.add_argument("--scale", type=float, metavar="N", help="1.0 to 3.0")
-    look.add_argument("--threshold", type=float, metavar="N", help="0.05 to 0.95")
-    look.add_argument("--audio", choices=AUDIO)
+    add_blur_options(parser)
     parser.add_argument("--report", action="store_true", help="also write NAME.report.json")
 
 
-def _guarded(run: Callable[[Client, argparse.Namespace], int], args: argparse.Namespace) -> int:
-    from gateway.client import Client, PodUnreachable
+def _with_client(run: Callable[[Client, argparse.Namespace], int], args: argparse.Namespace) -> int:
+    from gateway.client import Client
 
-    try:
-        return run(Client(args.url), args)
-    except PodUnreachable as error:
-        print(f"masquerade: {error}; start the pod, or name another by --url", file=sys.stderr)
-        return UNREACHABLE
-    except MasqueradeError as error:
-        print(f"masquerade: {error}", file=sys.stderr)
-        return USAGE if isinstance(error, _WRONG) else FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return run(Client(args.url), args)
 
 
 def _submit(client: Client, args: argparse.Namespace) -> int:
@@ -133,10 +117,9 @@ def _wish(args: argparse.Namespace) -> dict[str, Any]:
         return {"pipeline": "train", "model": args.train, "params": params, **wish}
     if not args.input or not args.output:
         raise BadOption("name an INPUT and an OUTPUT")
-    names = ("style", "shape", "scale", "threshold", "audio")
-    options = {name: value for name in names if (value := getattr(args, name)) is not None}
     place = {"input": args.input, "output": args.output}
-    return {"pipeline": "blur", **place, **wish, "options": options, "report": args.report}
+    how = {"options": blur_options(args), "report": args.report}
+    return {"pipeline": "blur", **place, **wish, **how}
 
 
 def _param(text: str) -> tuple[str, Any]:

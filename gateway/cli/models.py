@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import MasqueradeError, NotFound
-
-DEFAULT_URL = "http://127.0.0.1:8000"
-OK, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+from gateway.cli.common import FAILED, OK, add_parser, add_url, guarded, say
+from gateway.errors import NotFound
 
 _EXAMPLES = """\
 examples:
@@ -29,22 +26,19 @@ gateway, its workers and the jobs they have stay. Measure before you commit: mak
 
 def add_command(commands: Any) -> None:
     """Add the command to an argparse subparsers object; its namespace has ``run``."""
-    models: argparse.ArgumentParser = commands.add_parser(
+    models = add_parser(
+        commands,
         "models",
-        help="list the models served here, promote a newly trained one",
-        description="The models of this checkout.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "list the models served here, promote a newly trained one",
+        "The models of this checkout.",
+        _EXAMPLES,
     )
     actions = models.add_subparsers(title="actions", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="name, version, hash of the weights, archive")
+    what = "name, version, hash of the weights, archive"
+    listing = add_parser(actions, "list", what, what)
     listing.set_defaults(run=_list)
-    promote = actions.add_parser(
-        "promote",
-        help="serve a checkpoint from the next start on",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    what = "serve a checkpoint from the next start on"
+    promote = add_parser(actions, "promote", what, what, _EXAMPLES)
     promote.add_argument("source", metavar="JOB|CHECKPOINT", help="a training job's id, or a file")
     promote.add_argument("--model", default="rigger", help="of a file: whose it is (rigger)")
     promote.add_argument(
@@ -52,12 +46,8 @@ def add_command(commands: Any) -> None:
         default=os.environ.get("MASQUERADE_TRAIN_PYTHON", ""),
         help="a Python that has torch (variable MASQUERADE_TRAIN_PYTHON, else .venv-train's)",
     )
-    promote.add_argument(
-        "--url",
-        default=os.environ.get("POD_URL") or DEFAULT_URL,
-        help=f"address of the pod that knows the job (variable POD_URL, else {DEFAULT_URL})",
-    )
-    promote.set_defaults(run=_promote)
+    add_url(promote)
+    promote.set_defaults(run=lambda args: guarded(lambda: _promote(args)))
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -77,7 +67,6 @@ def _list(_: argparse.Namespace) -> int:
 
 
 def _promote(args: argparse.Namespace) -> int:
-    from gateway.client import PodUnreachable
     from gateway.settings import Settings
     from gateway.training.process import python_with_torch
     from gateway.training.promote import PromotionError, promote
@@ -87,14 +76,9 @@ def _promote(args: argparse.Namespace) -> int:
             model, checkpoint = _source(args, Path(folder))
             python = python_with_torch(Settings(train_python=args.python))
             done = promote(model, checkpoint, python)
-    except PodUnreachable as error:
-        print(f"masquerade: {error}; start the pod, or name another by --url", file=sys.stderr)
-        return UNREACHABLE
-    except (PromotionError, MasqueradeError) as error:
-        print(f"masquerade: {error}", file=sys.stderr)
+    except PromotionError as error:
+        say(str(error))
         return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
     for name, (before, now) in done.versions.items():
         print(f"{name}: version {before} → {now}")
     print(f"weights: {done.weights}, SHA-256 {done.sha256}")

@@ -14,8 +14,8 @@ from typing import BinaryIO, Literal
 
 from gateway.cli.plan import Item
 from gateway.cli.show import Board
-from gateway.client import Client, Job, PodUnreachable, Result
-from gateway.errors import Cancelled, MasqueradeError
+from gateway.client import Client, Job, Result
+from gateway.errors import Cancelled, MasqueradeError, PodUnreachable
 from gateway.media.names import with_extension
 
 # How far along a file is after each of its three parts.

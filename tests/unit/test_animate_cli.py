@@ -10,9 +10,10 @@ import yaml
 from drawings_figures import MOTION_CONFIG, bvh, man, retarget_config
 from PIL import Image
 
-from gateway.cli import animate, main
+from gateway.cli import common, main
 from gateway.client import Client
 from gateway.errors import BadDrawing
+from gateway.pipelines.character_folder import read_character
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_a_motion_of_ones_own(folder: Path, tmp_path: Path):
     (tmp_path / "motion.yaml").write_text(yaml.dump(MOTION_CONFIG))
     (tmp_path / "retarget.yaml").write_text(yaml.dump(retarget_config()))
     command = ["animate", str(folder), "-o", str(tmp_path), "--bvh", str(tmp_path / "twirl.bvh")]
-    assert main([*command, "--size", "96"]) == animate.USAGE
+    assert main([*command, "--size", "96"]) == common.USAGE
     command += ["--motion-config", str(tmp_path / "motion.yaml")]
     command += ["--retarget-config", str(tmp_path / "retarget.yaml"), "--size", "96"]
     assert main(command) == 0
@@ -58,9 +59,9 @@ def test_a_motion_of_ones_own(folder: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        (["--motions", "moonwalk"], animate.USAGE, "known are"),
-        (["--background", "blue"], animate.USAGE, "#rrggbb"),
-        (["--size", "9999"], animate.USAGE, "64 to 1024"),
+        (["--motions", "moonwalk"], common.USAGE, "known are"),
+        (["--background", "blue"], common.USAGE, "#rrggbb"),
+        (["--size", "9999"], common.USAGE, "64 to 1024"),
     ],
 )
 def test_mistakes_are_explained(folder: Path, tmp_path: Path, capsys, arguments, status, says):
@@ -86,7 +87,7 @@ def test_a_damaged_character_is_explained(
     if content is not None:
         (folder / name).write_bytes(content)
     with pytest.raises(BadDrawing, match=says):
-        animate.read_character(folder)
+        read_character(folder)
 
 
 def test_a_drawing_goes_to_the_pod(tmp_path: Path, monkeypatch, capsys):
@@ -113,8 +114,8 @@ def test_a_drawing_goes_to_the_pod(tmp_path: Path, monkeypatch, capsys):
 
 def test_a_missing_pod_and_a_missing_file_are_told_apart(tmp_path: Path, capsys):
     drawing = tmp_path / "monster.jpg"
-    assert main(["animate", str(drawing), "-o", str(tmp_path)]) == animate.FAILED
+    assert main(["animate", str(drawing), "-o", str(tmp_path)]) == common.FAILED
     drawing.write_bytes(b"x")
     command = ["animate", str(drawing), "-o", str(tmp_path), "--url", "http://127.0.0.1:9"]
-    assert main(command) == animate.UNREACHABLE
+    assert main(command) == common.UNREACHABLE
     assert "start the pod" in capsys.readouterr().err

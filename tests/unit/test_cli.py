@@ -17,6 +17,7 @@ from PIL import Image
 
 from gateway import cli
 from gateway.choices import AUDIO, SCALES, SHAPES, STYLES, THRESHOLDS
+from gateway.cli import common
 from gateway.cli.plan import UsageError, plan
 from gateway.cli.run import replacing
 from gateway.cli.show import duration
@@ -198,7 +199,7 @@ def test_choices_and_ranges_are_those_of_the_pipeline():
 def test_wrong_usage_is_2(argv, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(argv)
-    assert caught.value.code == cli.USAGE
+    assert caught.value.code == common.USAGE
     assert "usage:" in capsys.readouterr().err
 
 
@@ -242,7 +243,7 @@ def test_only_given_options_are_sent_so_that_the_pods_defaults_hold(pod, tree):
 
 def test_one_bad_file_fails_alone(pod, tree, capsys):
     make(Path("in/broken.jpg"))
-    assert blur(pod, "in", "-o", "out", "-q") == cli.SOME_FAILED
+    assert blur(pod, "in", "-o", "out", "-q") == common.FAILED
     out, err = capsys.readouterr()
     assert out == ""
     assert "in/broken.jpg: the JPEG breaks off" in err
@@ -251,7 +252,7 @@ def test_one_bad_file_fails_alone(pod, tree, capsys):
 
 def test_a_failed_job_leaves_no_file(pod, tree, capsys):
     make(Path("lost.mp4"))
-    assert blur(pod, "lost.mp4", "-o", "out/") == cli.SOME_FAILED
+    assert blur(pod, "lost.mp4", "-o", "out/") == common.FAILED
     assert "lost.mp4: the video breaks off after frame 20" in capsys.readouterr().err
     assert not Path("out").exists()
 
@@ -259,7 +260,7 @@ def test_a_failed_job_leaves_no_file(pod, tree, capsys):
 def test_a_download_that_breaks_off_leaves_no_file(pod, tree, monkeypatch):
     monkeypatch.setattr("gateway.cli.run.Runner._pause", lambda self, seconds: None)
     pod.cut_downloads = 3
-    assert blur(pod, "in/a.jpg", "-o", "out/") == cli.SOME_FAILED
+    assert blur(pod, "in/a.jpg", "-o", "out/") == common.FAILED
     assert list(Path("out").iterdir()) == []
 
 
@@ -285,15 +286,27 @@ def test_the_pod_may_be_named_by_the_environment(pod, tree, monkeypatch):
 
 
 def test_no_pod_is_3_and_says_what_to_do(tree, capsys):
-    assert cli.main(["blur", "in", "--url", "127.0.0.1:9"]) == cli.UNREACHABLE
+    assert cli.main(["blur", "in", "--url", "127.0.0.1:9"]) == common.UNREACHABLE
     err = capsys.readouterr().err
     assert "nobody answers at http://127.0.0.1:9" in err
     assert "--url" in err
     assert not list(Path("in").glob("*_blurred*"))
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["blur", "in"], ["animate", "in/a.jpg"], ["jobs", "list"], ["models", "promote", "a" * 32]],
+    ids=" ".join,
+)
+def test_every_command_takes_an_address_without_a_scheme(tree, capsys, command):
+    assert cli.main([*command, "--url", "127.0.0.1:9"]) == common.UNREACHABLE
+    err = capsys.readouterr().err
+    assert "nobody answers at http://127.0.0.1:9" in err
+    assert "--url" in err and "POD_URL" in err
+
+
 def test_nothing_to_do_is_2_before_any_contact(tree, capsys):
-    assert cli.main(["blur", "in/*.gif", "--url", "127.0.0.1:9"]) == cli.USAGE
+    assert cli.main(["blur", "in/*.gif", "--url", "127.0.0.1:9"]) == common.USAGE
     assert "no photo or video matches in/*.gif" in capsys.readouterr().err
 
 
@@ -324,7 +337,7 @@ def test_an_interrupt_cancels_the_running_jobs(pod, tree, number):
     time.sleep(0.3)
     process.send_signal(number)
     _, err = process.communicate(timeout=15)
-    assert process.returncode == cli.INTERRUPTED
+    assert process.returncode == common.INTERRUPTED
     assert "cancelling 2 running" in err
     assert "Traceback" not in err
     assert [job["status"] for job in pod.jobs.values()] == ["cancelled", "cancelled"]

@@ -12,8 +12,8 @@ from page_standin import standin
 from PIL import Image
 
 import gateway.client
-from gateway.client import Client, Job, PodUnreachable, Result
-from gateway.errors import BadMedia, Busy, MasqueradeError, NotFound, TooLarge
+from gateway.client import Client, Job, Result
+from gateway.errors import BadMedia, Busy, MasqueradeError, NotFound, PodUnreachable, TooLarge
 
 
 @pytest.fixture
