@@ -8,7 +8,7 @@ from gateway.errors import BadOption
 from gateway.http import drawings
 from gateway.http.flows import Services, discard
 from gateway.http.intake import Incoming, receive
-from gateway.pipelines.wishes import Wish
+from gateway.http.wishes import Wish
 
 PHONE_MOTIONS = ("dab", "jumping", "zombie")
 

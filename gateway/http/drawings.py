@@ -22,9 +22,9 @@ from gateway.http.records import append, head_of, record
 from gateway.http.rendering import Piece
 from gateway.http.rig_store import Rig
 from gateway.http.views import instant
+from gateway.http.wishes import Wish, is_own, unknown_motion
 from gateway.media.sniff import HEAD_BYTES, image_format
 from gateway.pipelines.rig_pictures import PICTURES
-from gateway.pipelines.wishes import Wish, is_own, unknown_motion
 from gateway.storage import MOTIONS, RESULTS, new_token, upload_key
 
 _KEPT = ("box", "score", "joints", "place")

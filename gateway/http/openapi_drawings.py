@@ -18,9 +18,9 @@ from gateway.http.openapi_objects import (
     path,
     ref,
 )
+from gateway.http.wishes import MAX_MOTIONS
 from gateway.pipelines.options import AnimateOptions
 from gateway.pipelines.own_motion import PARTS
-from gateway.pipelines.wishes import MAX_MOTIONS
 
 _PROBLEM = ref("Problem", "responses")
 _FILE = {"type": "string", "contentMediaType": "image/*"}
