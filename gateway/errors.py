@@ -127,6 +127,13 @@ class ModelUnavailable(MasqueradeError):
     retry_after = 5
 
 
+class RendererUnavailable(MasqueradeError):
+    """No renderer process accepts connections."""
+
+    status, code, title = 503, "renderer-unavailable", "Renderer unavailable"
+    retry_after = 2
+
+
 class StorageUnavailable(MasqueradeError):
     """The object store refuses or does not answer."""
 

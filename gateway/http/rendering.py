@@ -22,7 +22,13 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from gateway.errors import DeadlineExceeded, MasqueradeError, RendererFailed, revive
+from gateway.errors import (
+    DeadlineExceeded,
+    MasqueradeError,
+    RendererFailed,
+    RendererUnavailable,
+    revive,
+)
 from gateway.http.records import Records
 from gateway.logs import request_id
 from gateway.pipelines.options import BlurOptions
@@ -33,13 +39,6 @@ OPTIONS = "X-Options"
 DEADLINE = "X-Deadline"
 REQUEST_ID = "X-Request-Id"
 _LONGEST_META = 64 * MIB  # bytes of JSON beside a picture
-
-
-class RendererUnavailable(MasqueradeError):
-    """No renderer process accepts connections."""
-
-    status, code, title = 503, "renderer-unavailable", "Renderer unavailable"
-    retry_after = 2
 
 
 @dataclass(frozen=True)
