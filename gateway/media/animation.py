@@ -10,7 +10,6 @@ import os
 from collections.abc import Sequence
 from fractions import Fraction
 from io import BytesIO
-from itertools import pairwise
 from typing import Protocol
 
 import av
@@ -21,7 +20,7 @@ from PIL import Image
 
 from gateway.choices import AnimationFormat
 from gateway.media.image_base import Encoded
-from gateway.media.image_webp import write_animation
+from gateway.media.image_webp import AnimationWriter
 
 U8 = npt.NDArray[np.uint8]
 
@@ -179,7 +178,8 @@ class WebpWriter:
     def __init__(self, frame_time: float, *, transparent: bool) -> None:
         self._frame_time = frame_time
         self._transparent = transparent
-        self._frames: list[U8] = []
+        self._count = 0
+        self._animation = AnimationWriter()
 
     def prepare(self, frame: U8) -> U8:
         """BGR, or BGRA with straight alpha."""
@@ -189,13 +189,16 @@ class WebpWriter:
 
     def write(self, prepared: U8) -> None:
         """Append the next frame."""
-        self._frames.append(prepared)
+        begin, end = self._tick(self._count), self._tick(self._count + 1)
+        self._count += 1
+        self._animation.add(prepared, end - begin)
+
+    def _tick(self, index: int) -> int:
+        return round(1000 * self._frame_time * index)
 
     def finish(self) -> Encoded:
         """The file."""
-        ends = [round(1000 * self._frame_time * i) for i in range(len(self._frames) + 1)]
-        delays = [after - before for before, after in pairwise(ends)]
-        return write_animation(iter(self._frames), delays=delays, loops=0)
+        return self._animation.finish()
 
 
 def _on_white(frame: U8) -> U8:

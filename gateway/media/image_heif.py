@@ -151,4 +151,4 @@ def _write_sequence(data: bytes, frames: Iterable[np.ndarray], *, profile: bytes
             image.seek(index)
             image.load()  # only a decoded frame knows how long it is shown
             delays.append(min(int(image.info["duration"]), 0xFFFFFF))
-    return write_animation(frames, delays=delays, loops=0, profile=profile)
+    return write_animation(frames, delays=delays, profile=profile)

@@ -83,25 +83,30 @@ def open_webp(data: bytes, limits: ImageLimits) -> Picture:
     return Picture("webp", width, height, frames, read=read, write=write)
 
 
-def write_animation(
-    frames: Iterable[np.ndarray],
-    *,
-    delays: list[int],
-    loops: int,
-    lossless: bool = False,
-    profile: bytes | None = None,
-) -> Encoded:
-    """Encode BGR or BGRA frames, each as the box in which it differs from the one before.
+class AnimationWriter:
+    """An animation that is encoded frame by frame, one of which is in memory at a time.
 
-    delays: milliseconds, one for each frame. loops: how often it plays, 0 for ever.
+    loops: how often it plays, 0 for ever. profile: ICC, rebuilt before it is written.
     """
-    chunks: list[bytes] = []
-    head: list[bytes] = []
-    before: np.ndarray | None = None
-    for delay, frame in zip(delays, frames, strict=True):
-        x1, y1, x2, y2 = changed_box(before, frame)
+
+    def __init__(
+        self, *, loops: int = 0, lossless: bool = False, profile: bytes | None = None
+    ) -> None:
+        self._loops = loops
+        self._lossless = lossless
+        self._profile = icc.rebuild(profile, "RGB ")
+        self._before: np.ndarray | None = None
+        self._chunks: list[bytes] = []
+
+    def add(self, frame: np.ndarray, delay: int) -> None:
+        """Append a BGR or BGRA frame, shown for ``delay`` milliseconds.
+
+        Only the box in which it differs from the frame before is encoded. The frame stays
+        the caller's to change.
+        """
+        x1, y1, x2, y2 = changed_box(self._before, frame)
         x1, y1 = x1 & ~1, y1 & ~1  # the container counts positions in twos
-        coded = _compress(frame[y1:y2, x1:x2], lossless)
+        coded = _compress(frame[y1:y2, x1:x2], self._lossless)
         pixels = [
             _chunk(kind, body)
             for kind, body in _chunks(memoryview(coded)[12:])
@@ -110,12 +115,30 @@ def write_animation(
         place = b"".join(
             _u24(value) for value in (x1 // 2, y1 // 2, x2 - x1 - 1, y2 - y1 - 1, delay)
         )
-        chunks.append(_chunk(b"ANMF", place, bytes([_OVERWRITE | _KEEP_AS_IS]), *pixels))
-        if before is None:
-            head = _head(frame, loops, icc.rebuild(profile, "RGB "))
-        before = frame.copy()
-    body = b"".join([b"WEBP", *head, *chunks])
-    return Encoded(b"RIFF" + struct.pack("<I", len(body)) + body, "image/webp", "webp")
+        if self._before is None:
+            self._chunks += _head(frame, self._loops, self._profile)
+        self._chunks.append(_chunk(b"ANMF", place, bytes([_OVERWRITE | _KEEP_AS_IS]), *pixels))
+        self._before = frame.copy()
+
+    def finish(self) -> Encoded:
+        """The file."""
+        body = b"".join([b"WEBP", *self._chunks])
+        return Encoded(b"RIFF" + struct.pack("<I", len(body)) + body, "image/webp", "webp")
+
+
+def write_animation(
+    frames: Iterable[np.ndarray],
+    *,
+    delays: list[int],
+    loops: int = 0,
+    lossless: bool = False,
+    profile: bytes | None = None,
+) -> Encoded:
+    """All frames through an :class:`AnimationWriter`; delays in ms, one for each frame."""
+    writer = AnimationWriter(loops=loops, lossless=lossless, profile=profile)
+    for delay, frame in zip(delays, frames, strict=True):
+        writer.add(frame, delay)
+    return writer.finish()
 
 
 def _head(frame: np.ndarray, loops: int, profile: bytes | None) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from io import BytesIO
 
 import av
@@ -116,6 +117,25 @@ def test_an_mp4_plays_everywhere():
 def test_one_frame_is_enough(kind):
     result = Animator([Placed(man())], AnimateOptions(kind, size=SMALL)).animate(_short(1))
     assert result.frames == 1 and len(result.file.body) > 200
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp", "mp4"])
+def test_no_writer_holds_its_frames(kind):
+    frame = np.full((256, 256, 4), 255, np.uint8)
+
+    def most(count: int) -> int:
+        """Bytes at the peak of writing ``count`` frames, each unlike the one before."""
+        file = writer(kind, 1 / 30, [frame], transparent=False)
+        tracemalloc.start()
+        for index in range(count):
+            frame[:, :4, :3] = index
+            file.write(file.prepare(frame))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        file.finish()
+        return peak
+
+    assert most(60) < most(6) + frame.nbytes  # which 54 frames held would be 40 times over
 
 
 def test_one_figure_serves_several_motions_and_sizes_are_exact():
