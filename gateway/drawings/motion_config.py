@@ -9,10 +9,10 @@ Format: facebookresearch/AnimatedDrawings, ``examples/config/README.md``.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 import yaml
 
@@ -24,6 +24,9 @@ Names = tuple[str, ...]
 
 MAX_YAML = 64 * 1024
 """Characters of a configuration file."""
+
+_DEEPEST = 20  # lists in lists; the configurations have 5
+_TUPLE = "tag:yaml.org,2002:python/tuple"
 
 MAX_ITEMS = 512
 """The longest list of names taken."""
@@ -66,7 +69,7 @@ class MotionConfig:
         if not forward:
             raise fields.wrong("forward_perp_joint_vectors", "must have at least one pair")
         seconds = fields.get("frame_time", None)
-        if seconds is not None and not (_is_number(seconds) and 0.001 <= seconds <= 1):
+        if seconds is not None and not (is_number(seconds) and 0.001 <= seconds <= 1):
             raise fields.wrong("frame_time", "must be a number of seconds from 0.001 to 1")
         return cls(forward, up, start, end, seconds)  # type: ignore[arg-type]
 
@@ -153,31 +156,42 @@ def read_yaml(text: str) -> object:
     """Plain values from YAML; Python tuples, which AnimatedDrawings writes, become lists.
 
     Raises:
-        BadMotion: not YAML, or with aliases, which can unfold without end. TooLarge.
+        BadMotion: not YAML; with aliases, which can unfold without end; with other tags,
+            which make odd values or none; nested too deeply. TooLarge.
     """
     if len(text) > MAX_YAML:
         raise TooLarge(f"this configuration has more than {MAX_YAML // 1024} KB")
     try:
         return yaml.load(text, _Loader)  # noqa: S506 (a safe loader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise BadMotion(f"this configuration is not valid YAML: {reason}") from None
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe subset without aliases, and with ``!!python/tuple``."""
+    """YAML's safe subset without aliases, of whose tags only ``!!python/tuple`` is left."""
+
+    _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
             raise yaml.YAMLError("aliases are not taken here")
-        return super().compose_node(parent, index)
+        if getattr(event, "tag", None) not in (None, "!", _TUPLE):
+            raise yaml.YAMLError(f"the tag {event.tag[:60]} is not taken here")
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise yaml.YAMLError(f"lists and mappings are nested more than {_DEEPEST} deep")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 def _sequence(loader: yaml.SafeLoader, node: yaml.SequenceNode) -> list[Any]:
     return loader.construct_sequence(node, deep=True)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _sequence)
+_Loader.add_constructor(_TUPLE, _sequence)
 
 
 class _Fields:
@@ -275,5 +289,8 @@ def _pair(value: object, field: str, fields: _Fields) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value from YAML or JSON is a finite number; integers there have no limit."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,7 @@ def test_a_wrong_configuration_is_refused_by_field(spoil, says: str):
         ({"end_frame_idx": True}, "end_frame_idx"),
         ({"frame_time": 0}, "frame_time"),
         ({"frame_time": float("nan")}, "frame_time"),
+        ({"frame_time": 10**400}, "frame_time"),
         ({"forward_perp_joint_vectors": []}, "at least one pair"),
         ({"forward_perp_joint_vectors": [["LArm"]]}, "pairs"),
     ],
@@ -232,12 +234,26 @@ def test_a_wrong_motion_configuration_is_refused_by_field(changes: dict, says: s
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["a: [1", "a: &x [1]\nb: *x", "!!python/object/apply:os.system ['true']", "[" * 20000, "? {a"],
+    ("text", "says"),
+    [
+        ("a: [1", "while parsing"),
+        ("a: &x [1]\nb: *x", "aliases"),
+        ("!!python/object/apply:os.system ['true']", "the tag .*os.system is not taken"),
+        ("!!timestamp soon", "the tag"),
+        ("!!bool perhaps", "the tag"),
+        ("!!int ''", "the tag"),
+        ("[" * 60000, "nested more than 20 deep"),
+        ("? " * 60, "nested more than 20 deep"),
+        ("? {a", "expected"),
+        ("a: 2001-99-99", "month"),
+    ],
+    ids=lambda text: text[:20],
 )
-def test_hostile_yaml_is_refused(text: str):
-    with pytest.raises(BadMotion):
+def test_hostile_yaml_is_refused_at_once(text: str, says: str):
+    began = time.process_time()
+    with pytest.raises(BadMotion, match=says):
         read_yaml(text)
+    assert time.process_time() - began < 1
 
 
 def test_large_yaml_is_refused():
