@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from flask import Blueprint, Response, jsonify, request
 
-from gateway.errors import BadOption, BadRequest, MasqueradeError, NotFound, TooLarge
+from gateway.errors import BadOption, BadRequest, MasqueradeError, NotFound
 from gateway.http import flows
 from gateway.http.batch_views import batch_view, item_view, summary
+from gateway.http.intake import read_json
 from gateway.jobs import spec as specs
 from gateway.jobs.batches import Batch
 from gateway.jobs.queue import training_queue
@@ -28,9 +29,7 @@ def blueprint(services: flows.Services) -> Blueprint:
 
     @routes.post("/v1/jobs")
     def submit() -> tuple[Response, int, dict[str, str]]:
-        if (request.content_length or 0) > _LARGEST:
-            raise TooLarge(f"a job's description may have {_LARGEST // 1024} KiB")
-        wanted = request.get_json(silent=True, force=True)
+        wanted = read_json(request, _LARGEST, "a job's description")
         if wanted is None:
             raise BadRequest('send a JSON object such as {"pipeline": "blur", "input": …}')
         batch = batches.submit(specs.parse(wanted, settings, storage))

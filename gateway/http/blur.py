@@ -10,13 +10,14 @@ from flask import Blueprint, Response, jsonify, request
 from gateway import stopping
 from gateway.errors import BadOption, BadRequest, Cancelled, TooLarge, revive
 from gateway.http import flows
-from gateway.http.intake import receive, wait_seconds
+from gateway.http.intake import read_json, receive, wait_seconds
 from gateway.http.views import instant, job_view
 from gateway.jobs.store import Job
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import MIB
 from gateway.storage import UPLOADS, new_token
 
+_LONGEST_WISH = 64 * 1024  # bytes of JSON
 _POLL = 0.1  # seconds between two looks at a job that a request waits for
 
 
@@ -49,7 +50,9 @@ def blueprint(services: flows.Services) -> Blueprint:
 
     @routes.post("/v1/uploads")
     def uploads() -> tuple[Response, int]:
-        wanted = request.get_json(silent=True) if request.content_length else {}
+        wanted: object = {}
+        if request.content_length:
+            wanted = read_json(request, _LONGEST_WISH, "the JSON of an upload")
         if not isinstance(wanted, dict):
             raise BadRequest('send a JSON object such as {"size": 123456}')
         size, content_type = _size(wanted), _content_type(wanted)

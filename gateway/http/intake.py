@@ -10,6 +10,7 @@ process ends.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 import time
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
 from flask import Request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from gateway.errors import BadOption, BadRequest, EmptyUpload, TooLarge, UnsupportedMedia
 from gateway.settings import MIB, Settings
@@ -107,6 +109,29 @@ def too_large(request: Request, settings: Settings) -> TooLarge:
             " send larger ones as a form or through POST /v1/uploads"
         )
     return TooLarge(f"the largest upload is {settings.max_upload_bytes // MIB} MiB")
+
+
+def read_json(request: Request, most: int, what: str) -> object:
+    """The JSON of a small body, whatever its declared type; None where it is none.
+
+    Args:
+        most: bytes it may have.
+        what: what the body is, for the refusal.
+
+    Raises:
+        TooLarge: it has more, declared or not.
+    """
+    request.max_content_length = most + 1  # a body of undeclared length is cut there
+    try:
+        text = request.get_data(cache=False)
+        if len(text) > most:
+            raise RequestEntityTooLarge
+        return json.loads(text)
+    except RequestEntityTooLarge:
+        limit = f"{most // MIB} MiB" if most >= MIB else f"{most // 1024} KiB"
+        raise TooLarge(f"{what} may have {limit}") from None
+    except (ValueError, RecursionError):  # the latter: brackets in brackets in brackets
+        return None
 
 
 def taking_turns(app: Any) -> Any:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import binascii
-import math
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from gateway.errors import BadOption, BadRequest, TooLarge
+from gateway.drawings.motion_config import is_number
+from gateway.errors import BadOption, BadRequest
 from gateway.http import drawings, rig_store
 from gateway.http.flows import Services
-from gateway.http.intake import receive
+from gateway.http.intake import read_json, receive
 from gateway.http.rig_store import Rig
 from gateway.pipelines.rig_drawing import MAX_FIGURES
 from gateway.settings import MIB
@@ -54,10 +54,7 @@ def blueprint(services: Services) -> Blueprint:
 
 
 def _correction() -> dict[str, Any]:
-    request.max_content_length = _LONGEST_CORRECTION
-    if (request.content_length or 0) > _LONGEST_CORRECTION:
-        raise TooLarge(f"a correction may have {_LONGEST_CORRECTION // MIB} MiB")
-    asked = request.get_json(silent=True)
+    asked = read_json(request, _LONGEST_CORRECTION, "a correction")
     known = ("figure", "joints", "mask")
     if not isinstance(asked, dict) or not {"joints", "mask"} & set(asked):
         raise BadRequest('send a JSON object such as {"joints": {"left_hand": [120, 80]}}')
@@ -88,16 +85,12 @@ def _joints(asked: Any, figure: dict[str, Any]) -> dict[str, list[float]]:
 
 
 def _place(name: str, at: Any, size: list[int]) -> list[float]:
-    numbers = isinstance(at, list) and len(at) == 2 and all(_is_number(v) for v in at)
+    numbers = isinstance(at, list) and len(at) == 2 and all(is_number(v) for v in at)
     if not numbers or not (0 <= at[0] <= size[0] and 0 <= at[1] <= size[1]):
         raise BadOption(
             f"joint {name} must be [x, y] inside this figure's {size[0]}×{size[1]} pixels"
         )
     return [round(float(v), 1) for v in at]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _mask(asked: dict[str, Any]) -> bytes | None:

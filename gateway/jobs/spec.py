@@ -70,7 +70,7 @@ def parse(raw: Any, settings: Settings, storage: Storage) -> Spec:
     if not isinstance(raw, Mapping):
         raise BadRequest('send a JSON object such as {"pipeline": "blur", "input": …}')
     pipeline = raw.get("pipeline")
-    if pipeline not in MEMBERS:
+    if not isinstance(pipeline, str) or pipeline not in MEMBERS:
         raise BadOption(f"pipeline must be one of {', '.join(MEMBERS)}, not {str(pipeline)[:40]!r}")
     unknown = set(raw) - set(MEMBERS[pipeline])
     if unknown:

@@ -71,7 +71,7 @@ def _number(low: float, high: float) -> Callable[[str, Any], float]:
     def parse(name: str, text: Any) -> float:
         try:
             value = float(text)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             value = float("nan")
         if isinstance(text, bool) or not low <= value <= high:
             raise BadOption(f"{name} must be a number from {low} to {high}, not {str(text)[:40]!r}")
