@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
+import urllib3
 
 from gateway import renderer_drawings
 from gateway.app import create_app
@@ -148,3 +151,40 @@ def services_of(settings=None):
 def app_of(services=None):
     services = services or services_of()
     return create_app(services.settings, services)
+
+
+def form(data=JPEG, name="holiday.jpg", **fields):
+    """The fields of a form that sends a file."""
+    return {"file": (io.BytesIO(data), name), **fields}
+
+
+def fetched(url):
+    """The answer to a GET of a presigned link."""
+    return urllib3.request("GET", url, retries=False)
+
+
+def refused(answer, status, code):
+    """The detail of a problem that is as expected."""
+    assert (answer.status_code, answer.json["code"]) == (status, code), answer.json
+    assert answer.content_type == "application/problem+json"
+    assert answer.json["request_id"] == answer.headers["X-Request-Id"]
+    return answer.json["detail"]
+
+
+@contextmanager
+def no_spool_left():
+    """Whatever is sent, no spooled file outlives its request."""
+    before = _deleted_files()
+    yield
+    gc.collect()  # Flask's client holds its own copy of a large body in a cycle
+    assert _deleted_files() <= before
+
+
+def _deleted_files():
+    links = []
+    for fd in Path("/proc/self/fd").iterdir():
+        try:
+            links.append(str(fd.readlink()))
+        except OSError:
+            continue
+    return {link for link in links if link.startswith("/tmp") and link.endswith("(deleted)")}

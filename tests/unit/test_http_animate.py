@@ -18,7 +18,7 @@ from gateway.http import animate
 from gateway.storage import MOTIONS, RESULTS, RIGS, UPLOADS
 from tests.servers import keys
 from tests.unit.drawings_figures import MOTION_CONFIG, bvh, retarget_config
-from tests.unit.http_fakes import FakeRigger, app_of, page, services_of
+from tests.unit.http_fakes import FakeRigger, app_of, page, refused, services_of
 
 VIEW = ["id", "rig_id", "animations", "expires_at", "timings"]
 ITEM = ["url", "frames", "width", "height", "seconds", "content_type"]
@@ -36,11 +36,6 @@ def client(services):
 
 def form(data=None, **fields):
     return {"file": (io.BytesIO(page() if data is None else data), "a.png"), "size": 64, **fields}
-
-
-def refused(answer, status, code):
-    assert (answer.status_code, answer.json["code"]) == (status, code), answer.json
-    return answer.json["detail"]
 
 
 def fetched(url):

@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from tests.unit.http_fakes import JPEG, app_of, page, services_of
+from tests.unit.http_fakes import JPEG, app_of, page, refused, services_of
 
 HUGE = int("9" * 400)  # more than a float holds
 
@@ -21,10 +21,6 @@ def client(settings):
 def rig(client):
     answer = client.post("/v1/rigs", data={"file": (io.BytesIO(page()), "monster.png")})
     return f"/v1/rigs/{answer.json['rig_id']}"
-
-
-def refused(answer, status, code):
-    assert (answer.status_code, answer.json["code"]) == (status, code), answer.json
 
 
 def test_brackets_in_brackets_are_a_bad_request(client, rig):

@@ -16,7 +16,7 @@ from gateway.drawings.character import PARENTS
 from gateway.errors import DeadlineExceeded, ModelUnavailable, NoFigure, RendererFailed
 from gateway.storage import RIGS, UPLOADS, Storage, new_token
 from tests.servers import free_port, keys
-from tests.unit.http_fakes import FakeRigger, app_of, page, services_of
+from tests.unit.http_fakes import FakeRigger, app_of, page, refused, services_of
 
 VIEW = [
     *("rig_id", "width", "height", "figures"),
@@ -37,12 +37,6 @@ def client(services):
 
 def form(data=None, **fields):
     return {"file": (io.BytesIO(page() if data is None else data), "monster.png"), **fields}
-
-
-def refused(answer, status, code):
-    assert (answer.status_code, answer.json["code"]) == (status, code), answer.json
-    assert answer.content_type == "application/problem+json"
-    return answer.json["detail"]
 
 
 def picture(url):
