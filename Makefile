@@ -8,7 +8,7 @@ PORT ?= 8000
 LOCKS := gateway/requirements.txt serving/requirements.txt tests/requirements.txt
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up down status test lint format bench-blur bench-animate bench-rig bench-jobs train-rigger locks clean
+.PHONY: help setup demo up down status test models lint format bench-blur bench-animate bench-rig bench-jobs bench-classify train-rigger locks clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,9 @@ $(READY): $(LOCKS) pyproject.toml
 	@touch $@
 
 setup: $(READY) ## virtual environment, dependencies, model archives
+	@$(BIN)/python -m model_store.build
+
+models: $(READY) ## build the model archives that are missing or changed, your own among them
 	@$(BIN)/python -m model_store.build
 
 demo: setup ## start the pod, blur a photo and a video, animate a drawing, stay up until Ctrl-C
@@ -59,6 +62,9 @@ bench-rig: setup ## how well drawn figures are found
 
 bench-jobs: setup ## what the queue costs and survives, and what more workers bring
 	@$(BIN)/python -m loadtest.bench_jobs
+
+bench-classify: setup ## image categories: overhead, batching, a constant rate
+	@$(BIN)/python -m loadtest.bench_classify
 
 train-rigger: ## train the rigger further on drawings made up here, in an environment of its own
 	@test -x $(TRAIN)/bin/tensorboard || { $(PYTHON) -m venv $(TRAIN) && \

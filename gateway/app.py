@@ -6,7 +6,18 @@ import logging.config
 
 from flask import Flask
 
-from gateway.http import animate, batches, blur, jobs, motions, observe, ops, problems, rigs
+from gateway.http import (
+    animate,
+    batches,
+    blur,
+    classify,
+    jobs,
+    motions,
+    observe,
+    ops,
+    problems,
+    rigs,
+)
 from gateway.http.flows import Services
 from gateway.http.intake import SpoolingRequest, taking_turns
 from gateway.logs import configuration
@@ -21,7 +32,7 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     observe.register(app, settings)
     problems.register(app, settings)
-    for routes in (blur, rigs, animate, motions, batches, jobs, ops):
+    for routes in (blur, classify, rigs, animate, motions, batches, jobs, ops):
         app.register_blueprint(routes.blueprint(services))
     app.wsgi_app = taking_turns(app.wsgi_app)  # type: ignore[method-assign]
     return app

@@ -49,6 +49,14 @@ DRAWINGS_IN_FLIGHT = Gauge(
 )
 
 
+CLASSIFY_STAGES = Histogram(
+    "masquerade_classify_stage_seconds",
+    "Time of a classification's stages",
+    ["stage"],
+    buckets=_SECONDS,
+)
+
+
 def request(route: str, method: str, status: int, seconds: float) -> None:
     """Count one answered request under its route's pattern."""
     REQUESTS.labels(route, method, str(status)).inc()
@@ -70,6 +78,11 @@ def drawing(animations: int, timings: Mapping[str, float]) -> None:
     """Count one rigged or animated drawing; ``timings`` as in :func:`photo`."""
     ANIMATIONS.inc(animations)
     _stages(DRAWING_STAGES, timings)
+
+
+def classified(timings: Mapping[str, float]) -> None:
+    """Count one classified image; ``timings`` as in :func:`photo`."""
+    _stages(CLASSIFY_STAGES, timings)
 
 
 def drawing_in_flight() -> AbstractContextManager[None]:

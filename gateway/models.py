@@ -31,6 +31,7 @@ U8 = npt.NDArray[np.uint8]
 T = TypeVar("T")
 
 READY_TIMEOUT = 1.0
+_CONNECTIONS = 32  # kept open to the model server, a model and process; more come and go
 
 
 class Model:
@@ -59,7 +60,7 @@ class Model:
         self._lock = threading.Lock()
         self._timeout = timeout
         self._patience = patience
-        self._http = urllib3.PoolManager(maxsize=8, retries=False)
+        self._http = urllib3.PoolManager(maxsize=_CONNECTIONS, retries=False)
 
     @classmethod
     def from_settings(cls, settings: Settings, patience: float = 0.0) -> Self:
@@ -213,6 +214,38 @@ class Rigger(Model):
         return self._ask(_npy(picture[None]), figures)[0]
 
 
+@dataclass(frozen=True)
+class Classified:
+    """One frame's scores (0 to 1) by category; model: ``name`` and ``version``."""
+
+    scores: dict[str, float]
+    model: dict[str, str]
+
+
+class Classifier(Model):
+    """The model that sorts images into categories; the setting ``classifier`` names it."""
+
+    name, title = "classifier", "classifier"
+
+    @classmethod
+    def from_settings(cls, settings: Settings, patience: float = 0.0) -> Self:
+        """The model that these settings name."""
+        named = type(cls.__name__, (cls,), {"name": settings.classifier})
+        return super(Classifier, named).from_settings(settings, patience)  # type: ignore[misc]
+
+    def classify(self, frames: U8) -> list[Classified]:
+        """Categories of N frames, (N, h, w, 3) uint8 BGR.
+
+        Raises:
+            ModelUnavailable: the model is down, did not answer in time or unreadably.
+        """
+        return self.classify_packed(_npy(frames))
+
+    def classify_packed(self, frames: bytes | memoryview) -> list[Classified]:
+        """The same of a ``.npy`` array."""
+        return self._ask(frames, _classified)
+
+
 def _npy(frames: U8) -> memoryview:
     body = io.BytesIO()
     np.lib.format.write_array(body, np.ascontiguousarray(frames), version=(1, 0))
@@ -221,6 +254,13 @@ def _npy(frames: U8) -> memoryview:
 
 def _faces(image: Any) -> Detections:
     return Detections.of(image["boxes"], image["scores"], image["landmarks"])
+
+
+def _classified(image: Any) -> Classified:
+    scores = {str(row["name"]): float(row["score"]) for row in image["categories"]}
+    if not all(0 <= score <= 1 for score in scores.values()):
+        raise ValueError("a score is none")
+    return Classified(scores, {key: str(image["model"][key]) for key in ("name", "version")})
 
 
 def _figure(found: Any, shape: Sequence[int]) -> FoundFigure:

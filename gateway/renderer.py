@@ -3,7 +3,8 @@
 Served by gunicorn's sync workers on loopback for the gateway only, so that hostile
 files meet a process which may crash, be killed at its deadline or run out of its
 memory, and takes nothing but its own request along. Internal routes: ``/image``
-(bytes in; JSON of ``X-Meta-Length`` bytes, then the picture, out), ``/probe`` (a path
+(bytes in; JSON of ``X-Meta-Length`` bytes, then the picture, out), ``/shown`` (the same; then
+what a classifier is shown of it, ``.npy``), ``/probe`` (a path
 ``/proc/<pid>/fd/<n>`` in; JSON out), ``/drawing`` (records in and out, see
 ``gateway.renderer_drawings``; an error may be the last record) and ``/motion`` (records in,
 JSON out). An error is JSON ``{code, message}``.
@@ -40,7 +41,9 @@ from gateway.media.images import ImageLimits
 from gateway.media.video import VideoLimits, probe
 from gateway.models import FaceDetector, Rigger
 from gateway.pipelines.blur_image import blur_image
+from gateway.pipelines.classify_image import packed, shown
 from gateway.pipelines.options import BlurOptions
+from gateway.pipelines.review import Review
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -49,11 +52,14 @@ _GRACE = 0.5  # seconds that a request may go on after its deadline, to end in g
 _FILE = re.compile(r"/proc/\d+/fd/\d+")
 
 
-def create_renderer(settings: Settings, detector: Any = None, rigger: Any = None) -> Flask:
-    """The renderer as a WSGI application; ``detector``, ``rigger`` replace TorchServe in tests."""
+def create_renderer(
+    settings: Settings, detector: Any = None, rigger: Any = None, judge: Any = None
+) -> Flask:
+    """The renderer as a WSGI application; the others replace TorchServe's models in tests."""
     app = Flask(__name__, static_folder=None)
     detector = detector or FaceDetector.from_settings(settings)
     rigger = rigger or Rigger.from_settings(settings)
+    review = Review.from_settings(settings, judge)
     image_limits = ImageLimits(
         bytes=settings.max_image_bytes,
         pixels=settings.max_image_pixels,
@@ -82,7 +88,7 @@ def create_renderer(settings: Settings, detector: Any = None, rigger: Any = None
     @app.post("/image")
     def image() -> Response:
         options = BlurOptions(**json.loads(request.headers[OPTIONS]))
-        blurred = blur_image(request.get_data(cache=False), options, detector, image_limits)
+        blurred = blur_image(request.get_data(cache=False), options, detector, image_limits, review)
         meta = json.dumps(
             {
                 "content_type": blurred.content_type,
@@ -93,16 +99,17 @@ def create_renderer(settings: Settings, detector: Any = None, rigger: Any = None
                 "faces": blurred.faces,
                 "timings": blurred.timings,
                 "report": blurred.report,
+                "review": blurred.review,
             }
         ).encode()
-        return Response(
-            [meta, blurred.body],
-            headers={
-                META_LENGTH: str(len(meta)),
-                "Content-Length": str(len(meta) + len(blurred.body)),
-            },
-            mimetype="application/octet-stream",
-        )
+        return _with_meta(meta, blurred.body)
+
+    @app.post("/shown")
+    def show() -> Response:
+        data = request.get_data(cache=False)
+        picture, frames = shown(data, image_limits, settings.classify_side)
+        meta = {"width": picture.width, "height": picture.height, "frames": picture.frame_count}
+        return _with_meta(json.dumps(meta).encode(), packed(frames))
 
     @app.post("/probe")
     def probe_video() -> dict[str, Any]:
@@ -124,7 +131,9 @@ def create_renderer(settings: Settings, detector: Any = None, rigger: Any = None
         def check() -> None:
             check_deadline(deadline, "this took longer than it may; ask for less at once")
 
-        records = renderer_drawings.work(request.get_data(cache=False), rigger, image_limits, check)
+        records = renderer_drawings.work(
+            request.get_data(cache=False), rigger, image_limits, check, review
+        )
         return Response(_to_the_end(records), mimetype="application/octet-stream")
 
     @app.post("/motion")
@@ -155,6 +164,15 @@ def _to_the_end(records: Iterator[bytes]) -> Iterator[bytes]:
         yield from records
     except Exception as error:
         yield record({"kind": "error", **_told(_public(error))})
+
+
+def _with_meta(meta: bytes, body: bytes) -> Response:
+    length = len(meta) + len(body)
+    return Response(
+        [meta, body],
+        headers={META_LENGTH: str(len(meta)), "Content-Length": str(length)},
+        mimetype="application/octet-stream",
+    )
 
 
 def _told(error: MasqueradeError) -> dict[str, Any]:

@@ -4,7 +4,7 @@ In: ``task`` (``motions``, ``look``, ``figures``, ``pictures``), then either ``p
 stored figure, ``figure`` (its joints; body: its texture) and ``mask``, then a ``motion`` for
 each that is not of the library (body: records named as ``own_motion.PARTS``). Out: per figure
 ``figure`` and the ``picture`` records asked for, then an ``animation`` per motion, and
-``end`` with the photo's upright size in pixels, if there was one, and timings.
+``end`` with the photo's upright size in pixels and its review, if there were any, and timings.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from gateway.media.images import ImageLimits
 from gateway.pipelines.animate_drawing import Animator, Placed
 from gateway.pipelines.options import AnimateOptions
 from gateway.pipelines.own_motion import PARTS, measure, read_motion
+from gateway.pipelines.review import Review
 from gateway.pipelines.rig_drawing import RiggedFigure, Rigger, rig_drawing
 from gateway.pipelines.rig_pictures import picture, read_figure
 
@@ -43,7 +44,11 @@ class _Task:
 
 
 def work(
-    body: bytes, rigger: Rigger, limits: ImageLimits, check: Callable[[], None]
+    body: bytes,
+    rigger: Rigger,
+    limits: ImageLimits,
+    check: Callable[[], None],
+    review: Review | None = None,
 ) -> Iterator[bytes]:
     """Do the task; yields records. ``check`` is called often and may raise to stop.
 
@@ -53,7 +58,7 @@ def work(
     task = _read(body)
     motions = {name: _motion(task, name) for name in task.motions}
     begun = time.perf_counter()
-    figures, photo, timings = _figures(task, rigger, limits)
+    figures, photo, reviewed, timings = _figures(task, rigger, limits, review)
     with ThreadPoolExecutor(1) as beside:
         pictures = [
             (index, name, beside.submit(picture, rigged.character, name))
@@ -80,7 +85,7 @@ def work(
         }
         yield record(head, made.file.body)
     timings["render_ms"] = round(1000 * (time.perf_counter() - begun), 1)
-    yield record({"kind": "end", "photo": photo, "timings": timings})
+    yield record({"kind": "end", "photo": photo, "review": reviewed, "timings": timings})
 
 
 def check_motion(body: bytes) -> dict[str, Any]:
@@ -131,12 +136,13 @@ def _own_motion(body: bytes) -> Motion:
 
 
 def _figures(
-    task: _Task, rigger: Rigger, limits: ImageLimits
-) -> tuple[list[RiggedFigure], tuple[int, int] | None, dict[str, float]]:
-    """The figures to work on, the photo's width and height if there is one, and timings."""
+    task: _Task, rigger: Rigger, limits: ImageLimits, review: Review | None
+) -> tuple[list[RiggedFigure], tuple[int, int] | None, dict[str, Any] | None, dict[str, float]]:
+    """The figures to work on, the photo's width, height and review if there is one, timings."""
     if task.photo is not None:
-        rigged = rig_drawing(task.photo, rigger, limits, figures=task.figures)
-        return rigged.figures, (rigged.width, rigged.height), dict(rigged.timings)
+        rigged = rig_drawing(task.photo, rigger, limits, figures=task.figures, review=review)
+        size = (rigged.width, rigged.height)
+        return rigged.figures, size, rigged.review, dict(rigged.timings)
     begun = time.perf_counter()
     figures = [
         RiggedFigure(
@@ -149,7 +155,7 @@ def _figures(
     ]
     timings: dict[str, float] = {}
     _add(timings, "decode_ms", begun)
-    return figures, None, timings
+    return figures, None, None, timings
 
 
 def _described(rigged: RiggedFigure) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
+from gateway.fetch.urls import Hosts
+
 PREFIX = "MASQUERADE_"
 
 
@@ -34,6 +36,28 @@ def _natural(value: float) -> bool:
 
 def _quantity(value: str) -> bool:
     return re.fullmatch(r"[1-9]\d*(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?", value) is not None
+
+
+def limits_of(text: str) -> dict[str, float]:
+    """``nsfw:0.8,weapon:0.5`` as a score by category. ValueError: it is not of that form."""
+    limits = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        name, _, score = entry.rpartition(":")
+        limits[name] = float(score)
+        if not name or not 0 < limits[name] <= 1:
+            raise ValueError(f"{entry!r} is no category with a score above 0 and up to 1")
+    return limits
+
+
+def _parses(parse: Callable[[str], Any]) -> Callable[[str], bool]:
+    def check(text: str) -> bool:
+        try:
+            parse(text)
+        except ValueError:
+            return False
+        return True
+
+    return check
 
 
 MIB = 1024 * 1024
@@ -144,11 +168,56 @@ class Settings:
         8, "count", "drawings being rigged or animated or waiting, per gateway process", _positive
     )
     max_wait: float = _knob(120.0, "s", "largest ?wait= on a video", _natural)
+    # image categories
+    classifier: str = _knob(
+        "classifier", "name", "model that sorts images into categories; empty for none"
+    )
+    classify_side: int = _knob(
+        256, "pixels", "shorter side of what the classifier is shown", lambda v: 16 <= v <= 1024
+    )
+    max_classify_images: int = _knob(16, "count", "most images in one classification", _positive)
+    max_classify_in_flight: int = _knob(
+        64, "count", "classifications at work or waiting, per gateway process", _positive
+    )
+    fetch_hosts: str = _knob(
+        "",
+        "hosts",
+        "the only hosts an image_url may name; empty for all public ones",
+        _parses(Hosts.parse),
+    )
+    fetch_private_hosts: str = _knob(
+        "",
+        "hosts",
+        "hosts an image_url may name although their addresses are private",
+        _parses(Hosts.parse),
+    )
+    fetch_bytes: int = _knob(20 * MIB, "bytes", "largest image behind a URL", _positive)
+    fetch_timeout: float = _knob(10.0, "s", "longest time to fetch an image", _positive)
+    fetch_redirects: int = _knob(3, "count", "most redirects on the way to an image", _natural)
+    # review of photos and drawings
+    review: str = _knob(
+        "off",
+        "off, report, reject",
+        "what uploads over the review limits get",
+        lambda v: v in ("off", "report", "reject"),
+    )
+    review_limits: str = _knob(
+        "nsfw:0.8",
+        "category:score",
+        "from which score of which category on, with commas",
+        _parses(limits_of),
+    )
     # detection
     detect_threshold: float = _knob(0.2, "score", "default face threshold", lambda v: 0 < v < 1)
     detect_interval: float = _knob(
         0.6, "s", "time between full-resolution looks at a video", _positive
     )
+
+    def __post_init__(self) -> None:
+        if self.review != "off" and not self.classifier:
+            raise SettingsError(f"{PREFIX}REVIEW={self.review} needs a {PREFIX}CLASSIFIER")
+        if self.review != "off" and not limits_of(self.review_limits):
+            raise SettingsError(f"{PREFIX}REVIEW={self.review} needs {PREFIX}REVIEW_LIMITS")
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -56,8 +56,8 @@ class Hidden:
 
 
 @contextmanager
-def own_pod(home: Path) -> Iterator[Pod]:
-    """A pod on free ports, which lives as long as the ``with`` block."""
+def own_pod(home: Path, env: Mapping[str, str] | None = None) -> Iterator[Pod]:
+    """A pod on free ports, which lives as long as the ``with`` block; ``env``: more settings."""
     with ExitStack() as sockets:
         held = [sockets.enter_context(socket.socket()) for _ in range(3)]
         for one in held:
@@ -67,7 +67,7 @@ def own_pod(home: Path) -> Iterator[Pod]:
     names = ("TS_GRPC_INFERENCE_PORT", "TS_GRPC_MANAGEMENT_PORT")
     # TorchServe's two other ports have fixed defaults: another pod may hold them.
     try:
-        pod.up(dict(zip(names, map(str, grpc), strict=True)))
+        pod.up({**dict(zip(names, map(str, grpc), strict=True)), **(env or {})})
         yield pod
     finally:
         pod.down()

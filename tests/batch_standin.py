@@ -51,11 +51,10 @@ def _play(data: bytes, what: str) -> dict:
     return script
 
 
-def blur_image(data, options, detector, limits):
+def blur_image(data, options, detector, limits, review):
     _play(data, "photo")
-    return BlurredImage(
-        b"blurred " + data, "image/jpeg", "jpg", 8, 6, 1, [{}], {"kind": "image"}, {}
-    )
+    report = {"kind": "image", "gate": review and review.limits}
+    return BlurredImage(b"blurred " + data, "image/jpeg", "jpg", 8, 6, 1, [{}], report, {})
 
 
 def blur_video(source, out, options, detector, limits, *, progress, interval, segment_seconds):

@@ -11,14 +11,19 @@ import binascii
 import json
 import re
 import time
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, TooLarge
 
 _KEY = re.compile(rb'"file"[ \t\r\n]*:[ \t\r\n]*"')
+_LIST_KEY = re.compile(rb'"files"[ \t\r\n]*:[ \t\r\n]*\[(?=[ \t\r\n]*")')
+_QUOTE = re.compile(rb'[ \t\r\n]*"')
+_COMMA = re.compile(rb"[ \t\r\n]*,")
 _DATA_URL = re.compile(rb"data:[^,\"\\]{0,200}?;base64,")
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _NOT_A_STRING = "'file' must be one base64 string at the top of the JSON object"
+_NOT_A_LIST = "'files' must be a list of base64 strings, without a 'file' beside it"
 _PIECE = 512 * 1024  # characters decoded at a time
 _LONGEST_REST = 64 * 1024  # bytes of everything but the file
 
@@ -45,6 +50,53 @@ def take_apart(body: bytes, out: BinaryIO) -> dict[str, Any]:
     del rest["file"]
     _decode(body, key.end(), end, out)
     return rest
+
+
+def take_all_apart(
+    body: bytes, new_file: Callable[[], BinaryIO], most: int
+) -> tuple[list[BinaryIO], dict[str, Any]]:
+    """As :func:`take_apart`, for ``{"file": …}`` or ``{"files": ["<base64>", …]}``.
+
+    Answers the files, each made by ``new_file``, and the other members; of ``files`` an
+    empty list stays among them.
+
+    Raises:
+        BadRequest: not a JSON object, or not base64. TooLarge: more than ``most`` files.
+    """
+    key = _LIST_KEY.search(body)
+    if key is None:
+        file = new_file()
+        rest = take_apart(body, file)
+        if rest.get("files", []) != []:
+            raise BadRequest(_NOT_A_LIST)
+        return ([file] if file.tell() else []), rest
+    spans, end = _strings(body, key.end(), most)
+    # An empty list stands in for the files, so the rest is checked as it was sent.
+    rest = _object(body[: key.end()] + body[end:])
+    if rest.get("files") != [] or "file" in rest:
+        raise BadRequest(_NOT_A_LIST)
+    files = []
+    for start, stop in spans:
+        files.append(new_file())
+        _decode(body, start, stop, files[-1])
+    return files, rest
+
+
+def _strings(body: bytes, at: int, most: int) -> tuple[list[tuple[int, int]], int]:
+    """Where the strings of a JSON list are, after its bracket, and where the list ends."""
+    spans: list[tuple[int, int]] = []
+    while start := _QUOTE.match(body, at):
+        stop = body.find(b'"', start.end())
+        if stop < 0:
+            break
+        if len(spans) == most:  # a body may hold millions of short ones
+            raise TooLarge(f"send at most {most} files at once")
+        spans.append((start.end(), stop))
+        comma = _COMMA.match(body, stop + 1)
+        if comma is None:
+            return spans, stop + 1
+        at = comma.end()
+    raise BadRequest(_NOT_A_LIST)
 
 
 def _object(text: bytes) -> dict[str, Any]:

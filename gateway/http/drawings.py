@@ -39,6 +39,7 @@ class _Made:
     figures: list[dict[str, Any]] = field(default_factory=list)
     animations: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
     photo: tuple[int, int] = (0, 0)
+    review: dict[str, Any] | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -100,7 +101,7 @@ def correct(
         (new,) = made.figures
         figure = {**old, "joints": joints, "pictures": {**old["pictures"], **new["pictures"]}}
         figures = [*rig.figures[:index], figure, *rig.figures[index + 1 :]]
-        corrected = Rig(rig.id, rig.width, rig.height, figures)
+        corrected = Rig(rig.id, rig.width, rig.height, figures, rig.review)
         rig_store.save(services.storage, corrected)
     delete(services, *(old["pictures"][name] for name in names))
     return corrected
@@ -205,6 +206,7 @@ def _placed(made: _Made, head: dict[str, Any], rig_id: str) -> str | None:
         return key
     elif kind == "end":
         made.timings = head["timings"]
+        made.review = head.get("review")
         made.photo = head["photo"] or made.photo
     return None
 
@@ -269,7 +271,7 @@ def _undone(services: Services) -> Iterator[list[str]]:
 
 
 def _keep(services: Services, rig_id: str, made: _Made, written: list[str]) -> Rig:
-    rig = Rig(rig_id, *made.photo, made.figures)
+    rig = Rig(rig_id, *made.photo, made.figures, made.review)
     written.append(rig_store.json_key(rig_id))
     rig_store.save(services.storage, rig)
     return rig
@@ -293,5 +295,6 @@ def _animated(services: Services, rig_id: str, made: _Made, begun: float) -> dic
         "rig_id": rig_id,
         "animations": animations,
         "expires_at": instant(min(ends)),
+        **({"review": made.review} if made.review else {}),
         "timings": made.timings,
     }

@@ -15,10 +15,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gateway import metrics
 from gateway.errors import Busy, MasqueradeError, UnsupportedMedia, is_disk_full
+from gateway.fetch.fetcher import Fetcher
 from gateway.http.intake import Incoming, check_size
 from gateway.http.rendering import Rendered, Renderer
 from gateway.http.views import photo_view
@@ -28,6 +29,9 @@ from gateway.media.sniff import sniff
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import Settings
 from gateway.storage import RESULTS, UPLOADS, Storage, new_token, upload_key
+
+if TYPE_CHECKING:
+    from gateway.models import Classifier
 
 log = logging.getLogger(__name__)
 
@@ -44,24 +48,35 @@ class Services:
     queue: JobQueue
     renderer: Renderer
     models: Sequence[Any]
+    classifier: Classifier | None = None
+    fetcher: Fetcher = field(init=False)
     places: BoundedSemaphore = field(init=False)
     drawing_places: BoundedSemaphore = field(init=False)
+    classify_places: BoundedSemaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self.places = BoundedSemaphore(self.settings.max_photos_in_flight)
         self.drawing_places = BoundedSemaphore(self.settings.max_drawings_in_flight)
+        self.classify_places = BoundedSemaphore(self.settings.max_classify_in_flight)
+        self.fetcher = Fetcher.from_settings(self.settings)
 
     @classmethod
     def connect(cls, settings: Settings) -> Services:
         """The real ones; opens no connection yet."""
-        from gateway.models import FaceDetector, Rigger
+        from gateway.models import Classifier, FaceDetector, Rigger
 
+        classifier = Classifier.from_settings(settings) if settings.classifier else None
         return cls(
             settings,
             Storage(settings),
             JobQueue(settings),
             Renderer(settings),
-            [FaceDetector.from_settings(settings), Rigger.from_settings(settings)],
+            [
+                FaceDetector.from_settings(settings),
+                Rigger.from_settings(settings),
+                *([classifier] if classifier else []),
+            ],
+            classifier,
         )
 
 

@@ -228,6 +228,17 @@ def check_size(size: int, kind: str | None, settings: Settings) -> None:
         raise TooLarge(f"the largest {kind or 'upload'} is {limit // MIB} MiB")
 
 
+def length_of(file: BinaryIO) -> int:
+    """A spooled file's size in bytes."""
+    return file.seek(0, os.SEEK_END)
+
+
+def body_limits(settings: Settings) -> dict[str, int]:
+    """The content types that are taken, with the most bytes of a body of each."""
+    form = settings.max_upload_bytes + _FRAME
+    return {_FORM: form, _URLENCODED: form, _JSON: _json_limit(settings)}
+
+
 def wait_seconds(request: Request, settings: Settings) -> float:
     """``?wait=`` in seconds, at most the server's own limit.
 

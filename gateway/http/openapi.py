@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.errors import MasqueradeError, by_code
+from gateway.http import openapi_classify as categories
 from gateway.http import openapi_drawings as drawings
 from gateway.http import openapi_jobs as jobs
 from gateway.http import rendering  # noqa: F401 - its error class belongs into the list
@@ -47,6 +48,7 @@ def document() -> Schema:
                 "delete": drawings.delete_rig(),
             },
             "/v1/animate": {"post": drawings.animate()},
+            "/v1/classify": {"post": categories.classify()},
             "/v1/motions": {"get": drawings.list_motions(), "post": drawings.bring_motion()},
             "/v1/motions/{motion_id}": {"delete": drawings.delete_motion()},
             "/healthz": {"get": _plain("The process answers.", "Liveness", _HEALTH)},
@@ -66,7 +68,12 @@ def document() -> Schema:
             },
         },
         "components": {
-            "schemas": {**schemas(), **drawings.schemas(), **jobs.schemas()},
+            "schemas": {
+                **schemas(),
+                **drawings.schemas(),
+                **categories.schemas(),
+                **jobs.schemas(),
+            },
             "responses": {"Problem": _problem()},
         },
     }

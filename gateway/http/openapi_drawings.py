@@ -84,9 +84,9 @@ def schemas() -> Schema:
     length = {"motion": _NAME, "frames": _WHOLE, "seconds": _NUMBER}
     end = {"anyOf": [INSTANT, {"type": "null"}], "description": "when it is deleted, if ever"}
     return {
-        "Rig": obj(rig, list(rig)),
+        "Rig": obj({**rig, "review": ref("Review")}, list(rig)),
         "Correction": obj(correction),
-        "Animations": obj(animations, list(animations)),
+        "Animations": obj({**animations, "review": ref("Review")}, list(animations)),
         "Motion": obj({**length, "kept_until": {**end, "description": "only of your own"}}),
         "Motions": obj({"motions": {"type": "array", "items": ref("Motion")}}, ["motions"]),
     }

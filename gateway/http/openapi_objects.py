@@ -102,7 +102,7 @@ def schemas() -> Schema:
     check = obj({"ok": {"type": "boolean"}, "detail": {"type": "string"}}, ["ok", "detail"])
     checks = dict.fromkeys(("model", "storage", "queue", "renderer"), check)
     return {
-        "Photo": obj(photo, list(photo)),
+        "Photo": obj({**photo, "review": ref("Review")}, list(photo)),
         "Job": obj(job, [name for name in job if name not in ("result", "error")]),
         "Upload": obj(upload, list(upload)),
         "Readiness": obj(

@@ -38,6 +38,7 @@ META_LENGTH = "X-Meta-Length"
 OPTIONS = "X-Options"
 DEADLINE = "X-Deadline"
 REQUEST_ID = "X-Request-Id"
+_LONGEST_SHOWN = 256 * MIB  # bytes of pixels for a classifier
 _LONGEST_META = 64 * MIB  # bytes of JSON beside a picture
 
 
@@ -61,6 +62,14 @@ class Piece:
 
     head: dict[str, Any]
     body: IO[bytes]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a classifier is shown of a picture: ``.npy``; meta: width, height, frames of it."""
+
+    frames: bytes
+    meta: dict[str, Any]
 
 
 class Renderer:
@@ -99,6 +108,22 @@ class Renderer:
         except BaseException:
             body.close()
             raise
+        finally:
+            answer.close()
+
+    def shown(self, file: BinaryIO, size: int) -> Shown:
+        """Decode a picture file of ``size`` bytes to what a classifier is shown.
+
+        Raises:
+            MasqueradeError: whatever the renderer found wrong with it, or with itself.
+        """
+        file.seek(0)
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        turn = _Turn(self._photo)
+        answer = self._call(turn, "/shown", file, headers)
+        try:
+            meta = json.loads(turn.read(answer, int(answer.headers[META_LENGTH])))
+            return Shown(turn.read(answer, _LONGEST_SHOWN), meta)
         finally:
             answer.close()
 

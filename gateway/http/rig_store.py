@@ -26,13 +26,14 @@ class Rig:
     width, height: of the photo, upright, pixels. figures: each ``box`` (pixels of the photo),
     ``score``, ``joints`` (name → [x, y] in pixels of its texture), ``size`` (its texture's
     width and height), ``place`` (of its texture in the drawing, in the texture's pixels) and
-    ``pictures`` (texture, mask, overlay → storage key).
+    ``pictures`` (texture, mask, overlay → storage key). review: what the gate saw in the photo.
     """
 
     id: str
     width: int
     height: int
     figures: list[dict[str, Any]]
+    review: dict[str, Any] | None = None
 
 
 def picture_key(rig_id: str, name: str) -> str:
@@ -47,7 +48,8 @@ def json_key(rig_id: str) -> str:
 
 def save(storage: Storage, rig: Rig) -> None:
     """Store the JSON; the pictures must lie there by now."""
-    text = json.dumps(asdict(rig), separators=(",", ":")).encode()
+    known = {name: value for name, value in asdict(rig).items() if value is not None}
+    text = json.dumps(known, separators=(",", ":")).encode()
     storage.put(json_key(rig.id), io.BytesIO(text), "application/json")
 
 
@@ -88,4 +90,5 @@ def view(storage: Storage, rig: Rig) -> dict[str, Any]:
         "figures": figures,
         **{name: url for name, url in figures[0].items() if name.endswith("_url")},
         "expires_at": instant(min(ends)),
+        **({"review": rig.review} if rig.review else {}),
     }

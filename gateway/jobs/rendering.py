@@ -131,6 +131,7 @@ def _photo(work: Work, file: IO[bytes], result: str, version: str) -> Outcome:
     from gateway.media.images import ImageLimits
     from gateway.models import FaceDetector
     from gateway.pipelines.blur_image import blur_image
+    from gateway.pipelines.review import Review
 
     settings = work.settings
     file.seek(0)
@@ -140,7 +141,8 @@ def _photo(work: Work, file: IO[bytes], result: str, version: str) -> Outcome:
         frames=settings.max_image_frames,
     )
     detector = FaceDetector.from_settings(settings, patience=MODEL_PATIENCE)
-    made = blur_image(file.read(), work.options, detector, limits)
+    review = Review.from_settings(settings, patience=MODEL_PATIENCE)
+    made = blur_image(file.read(), work.options, detector, limits, review)
     result = str(with_extension(PurePosixPath(result), made.content_type))
     work.store(result, io.BytesIO(made.body), made.content_type, work.note(version), made.report)
     record = {"output": result, "kind": "image", "frames": made.frames, "faces": len(made.faces)}

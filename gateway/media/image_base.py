@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from gateway.errors import BadMedia, MasqueradeError, TooLarge
@@ -207,6 +209,18 @@ def to_pillow(frame: np.ndarray) -> Image.Image:
         return Image.fromarray(frame)
     code = cv2.COLOR_BGR2RGB if frame.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
     return Image.fromarray(cv2.cvtColor(frame, code))
+
+
+def on_white(frame: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """What :class:`Picture` gives, as (H, W, 3) uint8 BGR on white."""
+    if frame.dtype == np.uint16:
+        frame = (frame >> 8).astype(np.uint8)
+    if frame.ndim == 2:
+        return np.asarray(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR), np.uint8)
+    if frame.shape[2] == 3:
+        return frame
+    alpha = frame[..., 3:].astype(np.uint16)
+    return ((frame[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
 
 
 def changed_box(before: np.ndarray | None, after: np.ndarray) -> tuple[int, int, int, int]:

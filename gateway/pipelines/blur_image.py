@@ -14,9 +14,12 @@ import numpy as np
 from gateway.faces.blur import Pixels, hide
 from gateway.faces.boxes import Detections
 from gateway.faces.timeline import Timeline, stacked
+from gateway.media.image_base import on_white
 from gateway.media.images import ImageLimits, Picture, encode, open_picture
 from gateway.pipelines.analyse import U8, Analysis, Detector, pack
+from gateway.pipelines.classify_image import sampled, shrunk
 from gateway.pipelines.options import BlurOptions
+from gateway.pipelines.review import Review
 
 # Beyond this a raw frame is more than the model server takes; it goes as a JPEG.
 MAX_RAW_PIXELS = 40_000_000
@@ -37,21 +40,27 @@ class BlurredImage:
     faces: list[dict[str, Any]]
     report: dict[str, Any]
     timings: dict[str, float]
+    review: dict[str, Any] | None = None
 
 
 def blur_image(
-    data: bytes, options: BlurOptions, detector: Detector, limits: ImageLimits
+    data: bytes,
+    options: BlurOptions,
+    detector: Detector,
+    limits: ImageLimits,
+    review: Review | None = None,
 ) -> BlurredImage:
     """Hide every face of an encoded picture.
 
     Raises:
-        EmptyUpload, UnsupportedMedia, BadMedia, TooLarge, ModelUnavailable.
+        EmptyUpload, UnsupportedMedia, BadMedia, TooLarge, ModelUnavailable, ContentRejected.
     """
     clock = _Clock()
     picture = open_picture(data, limits)
     if picture.frame_count == 1:
-        faces, frames = _still(picture, options, detector, clock)
+        faces, frames, reviewed = _still(picture, options, detector, review, clock)
     else:
+        reviewed = _review_animation(picture, review, clock)
         faces, frames = _animation(picture, options, detector, clock)
     encoded = encode(picture, frames)
     timings = clock.finish("encode_ms")
@@ -62,6 +71,7 @@ def blur_image(
         "frames": picture.frame_count,
         "options": options.as_dict(),
         "faces": faces,
+        **({"review": reviewed} if reviewed else {}),
         "timings": timings,
     }
     return BlurredImage(
@@ -74,6 +84,7 @@ def blur_image(
         faces,
         report,
         timings,
+        reviewed,
     )
 
 
@@ -95,23 +106,52 @@ class _Clock:
 
 
 def _still(
-    picture: Picture, options: BlurOptions, detector: Detector, clock: _Clock
-) -> tuple[list[dict[str, Any]], Iterator[Pixels]]:
+    picture: Picture,
+    options: BlurOptions,
+    detector: Detector,
+    review: Review | None,
+    clock: _Clock,
+) -> tuple[list[dict[str, Any]], Iterator[Pixels], dict[str, Any] | None]:
     if picture.detector_bytes is not None:
         # The model server decodes the same bytes while this process does.
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(detector.detect_encoded, picture.detector_bytes, options.threshold)
             frame = next(iter(picture.frames()))
             clock.lap("decode_ms")
+            reviewed = _review(review, clock, frame)
             found = asked.result()
     else:
         frame = next(iter(picture.frames()))
         clock.lap("decode_ms")
+        reviewed = _review(review, clock, frame)
         found = detect_pixels(detector, frame, options.threshold)
     clock.lap("detect_ms")
     _hide(frame, found.boxes, options)
     clock.lap("blur_ms")
-    return [_face(found, i) for i in range(len(found))], iter([frame])
+    return [_face(found, i) for i in range(len(found))], iter([frame]), reviewed
+
+
+def _review(review: Review | None, clock: _Clock, *frames: Pixels) -> dict[str, Any] | None:
+    if review is None:
+        return None
+    found = review.look(*frames)
+    clock.lap("review_ms")
+    return found
+
+
+def _review_animation(
+    picture: Picture, review: Review | None, clock: _Clock
+) -> dict[str, Any] | None:
+    """A pass of its own, before anything else is done: what is refused costs no detection."""
+    if review is None:
+        return None
+    wanted = sampled(picture.frame_count)
+    frames = [
+        shrunk(on_white(frame), review.side)
+        for index, frame in enumerate(picture.frames())
+        if index in wanted
+    ]
+    return _review(review, clock, *frames)
 
 
 def _animation(

@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from gateway.drawings.character import Character, character
 from gateway.errors import NoFigure
+from gateway.media.image_base import on_white
 from gateway.media.images import ImageLimits, open_picture
 from gateway.models import FoundFigure
+from gateway.pipelines.review import Review
 
 U8 = npt.NDArray[np.uint8]
 
@@ -53,24 +55,37 @@ class RiggedFigure:
 
 @dataclass(frozen=True)
 class Rigged:
-    """A photo's figures, best first, at least one. timings: milliseconds by stage."""
+    """A photo's figures, best first, at least one. timings: milliseconds by stage.
+
+    review: what the gate saw, where there is one.
+    """
 
     width: int
     height: int
     figures: list[RiggedFigure]
     timings: dict[str, float]
+    review: dict[str, Any] | None = None
 
 
-def rig_drawing(data: bytes, rigger: Rigger, limits: ImageLimits, *, figures: int = 1) -> Rigged:
+def rig_drawing(
+    data: bytes,
+    rigger: Rigger,
+    limits: ImageLimits,
+    *,
+    figures: int = 1,
+    review: Review | None = None,
+) -> Rigged:
     """Find at most ``figures`` drawn figures in an encoded picture (an animation's first frame).
 
     Raises:
         EmptyUpload, UnsupportedMedia, BadMedia, TooLarge, ModelUnavailable. NoFigure: there is
-        none. BadDrawing: the figure is too small.
+        none. BadDrawing: the figure is too small. ContentRejected: the review refuses it.
     """
     begun = time.perf_counter()
-    photo = _on_white(next(iter(open_picture(data, limits).frames())))
+    photo = on_white(next(iter(open_picture(data, limits).frames())))
     decoded = time.perf_counter()
+    reviewed = review.look(photo) if review else None
+    passed = time.perf_counter()
     shown = _shrunk(photo, MODEL_SIDE)
     found = rigger.rig(shown)[:figures]
     seen = time.perf_counter()
@@ -82,10 +97,11 @@ def rig_drawing(data: bytes, rigger: Rigger, limits: ImageLimits, *, figures: in
     cut = _cut_out(photo, found, shown.shape)
     timings = {
         "decode_ms": _ms(begun, decoded),
-        "rig_ms": _ms(decoded, seen),
+        **({"review_ms": _ms(decoded, passed)} if review else {}),
+        "rig_ms": _ms(passed, seen),
         "cut_ms": _ms(seen, time.perf_counter()),
     }
-    return Rigged(photo.shape[1], photo.shape[0], cut, timings)
+    return Rigged(photo.shape[1], photo.shape[0], cut, timings, reviewed)
 
 
 def _cut_out(photo: U8, found: list[FoundFigure], shown: tuple[int, ...]) -> list[RiggedFigure]:
@@ -144,18 +160,6 @@ def _resized(picture: U8, factor: float) -> U8:
         return picture
     size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _on_white(frame: npt.NDArray[Any]) -> U8:
-    """What :class:`Picture` gives, as (H, W, 3) uint8 BGR on white paper."""
-    if frame.dtype == np.uint16:
-        frame = (frame >> 8).astype(np.uint8)
-    if frame.ndim == 2:
-        return np.asarray(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR), np.uint8)
-    if frame.shape[2] == 3:
-        return frame
-    alpha = frame[..., 3:].astype(np.uint16)
-    return ((frame[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
 
 
 def _ms(begun: float, ended: float) -> float:

@@ -69,6 +69,7 @@ def test_openapi_names_every_route(api):
         *("/v1/blur", "/v1/uploads", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/events"),
         *("/v1/jobs", "/v1/jobs/{job_id}/items", "/v1/jobs/{job_id}/retry"),
         *("/v1/rigs", "/v1/rigs/{rig_id}", "/v1/animate", "/v1/motions", "/v1/motions/{motion_id}"),
+        "/v1/classify",
         *("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/", "/page/{name}"),
     }
 

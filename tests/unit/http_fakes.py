@@ -7,6 +7,7 @@ import io
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -16,16 +17,18 @@ from gateway import renderer_drawings
 from gateway.app import create_app
 from gateway.http.flows import Services
 from gateway.http.records import Records
-from gateway.http.rendering import Piece, Rendered
+from gateway.http.rendering import Piece, Rendered, Shown
 from gateway.jobs.queue import JobQueue
 from gateway.media.images import ImageLimits
-from gateway.models import FoundFigure
+from gateway.models import Classified, FoundFigure
+from gateway.pipelines.classify_image import packed, shown
 from gateway.settings import Settings
 from gateway.storage import Storage
 from tests.unit.drawings_figures import JOINTS, PAPER, man
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
 MP4 = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(100)
+LIMITS = ImageLimits(bytes=2**22, pixels=2**22, frames=10)
 FACE = {"box": [1.0, 2.0, 3.0, 4.0], "score": 0.9, "landmarks": [[1.0, 1.0]] * 5}
 
 
@@ -36,6 +39,7 @@ class FakeRenderer:
         self.fault = None
         self.calls = []
         self.rigger = FakeRigger()
+        self.review = None
         self.during = lambda: None
 
     def image(self, file, size, options):
@@ -72,8 +76,7 @@ class FakeRenderer:
         self.during()
         if self.fault:
             raise self.fault
-        limits = ImageLimits(bytes=2**22, pixels=2**22, frames=10)
-        made = renderer_drawings.work(body, self.rigger, limits, lambda: None)
+        made = renderer_drawings.work(body, self.rigger, LIMITS, lambda: None, self.review)
         for chunk in made:
             stream = Records(io.BytesIO(chunk).read)
             for head in stream:
@@ -85,8 +88,41 @@ class FakeRenderer:
         motion.seek(0)
         return renderer_drawings.check_motion(motion.read())
 
+    def shown(self, file, size):
+        """The renderer's own work, done here."""
+        file.seek(0)
+        data = file.read()
+        assert len(data) == size
+        self.during()
+        if self.fault:
+            raise self.fault
+        picture, frames = shown(data, LIMITS, 64)
+        meta = {"width": picture.width, "height": picture.height, "frames": picture.frame_count}
+        return Shown(packed(frames), meta)
+
     def ready(self):
         return None
+
+
+class FakeJudge:
+    """Scores an image by its mean colours, as red, green and blue."""
+
+    fault = None
+    seen = ()
+    model: ClassVar = {"name": "colours", "version": "1"}
+
+    def classify(self, frames):
+        self.seen = frames.shape
+        if self.fault:
+            raise self.fault
+        means = frames.mean(axis=(1, 2)) / 255
+        names = ("blue", "green", "red")
+        return [
+            Classified(dict(zip(names, row.tolist(), strict=True)), self.model) for row in means
+        ]
+
+    def classify_packed(self, body):
+        return self.classify(np.load(io.BytesIO(body)))
 
 
 class FakeRigger:
@@ -145,7 +181,9 @@ class FakeModel:
 def services_of(settings=None):
     settings = settings or Settings(s3_endpoint="http://127.0.0.1:9")
     models = [FakeModel("face_detector"), FakeModel("rigger")]
-    return Services(settings, Storage(settings), JobQueue(settings), FakeRenderer(), models)
+    return Services(
+        settings, Storage(settings), JobQueue(settings), FakeRenderer(), models, FakeJudge()
+    )
 
 
 def app_of(services=None):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -134,6 +135,14 @@ def test_a_second_batch_skips_what_is_there(queue, submit, put, work, storage):
     third = submit(options={"style": "solid"})
     work()
     assert numbers(queue, third)[1]["done"] == 3
+
+
+@pytest.mark.parametrize(("mode", "gate"), [("off", None), ("reject", {"nsfw": 0.8})])
+def test_photos_go_through_the_gate_of_the_settings(submit, put, work, storage, mode, gate):
+    put({"a.jpg": photo()})
+    submit(report=True)
+    work(review=mode)
+    assert json.loads(content(storage, "out/a.jpg.report.json"))["gate"] == gate
 
 
 def test_one_corrupt_among_many(queue, submit, put, work):

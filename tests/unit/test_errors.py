@@ -9,7 +9,9 @@ from flask import Flask
 
 from gateway import errors
 from gateway.errors import Busy, MasqueradeError, TooLarge, by_code, revive
+from gateway.fetch import faults as _  # noqa: F401 - part of the list
 from gateway.http import problems
+from gateway.pipelines import review  # noqa: F401
 from gateway.settings import Settings
 
 CODES = {
@@ -39,6 +41,25 @@ CODES = {
     "training-failed": 422,
     "deadline-exceeded": 504,
     "cancelled": 409,
+    "content_rejected": 422,
+    "image-too-small": 422,
+    "image-too-narrow": 422,
+    "source-failed": 422,
+    "bad-url": 422,
+    "url-credentials": 422,
+    "ambiguous-host": 422,
+    "forbidden-host": 422,
+    "forbidden-port": 422,
+    "forbidden-address": 422,
+    "source-unknown-host": 422,
+    "source-unreachable": 422,
+    "source-untrusted": 422,
+    "source-timeout": 422,
+    "source-status": 422,
+    "source-redirects": 422,
+    "source-too-large": 413,
+    "source-not-an-image": 415,
+    "source-broken": 422,
 }
 
 

@@ -1,0 +1,255 @@
+"""``/v1/classify`` by Flask's client: ways to send images, several of them, limits, faults."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from gateway.errors import ModelUnavailable, RendererFailed
+from gateway.fetch.fetcher import Fetcher
+from gateway.http.base64_body import take_all_apart
+from gateway.pipelines.review import Review
+from gateway.settings import Settings
+from gateway.storage import UPLOADS, Storage, new_token
+from tests.hostile import hostile_server
+from tests.servers import keys
+from tests.unit.http_fakes import FakeJudge, app_of, page, services_of
+
+
+def png(colour="red", size=(40, 30)):
+    out = io.BytesIO()
+    Image.new("RGB", size, colour).save(out, "PNG")
+    return out.getvalue()
+
+
+def text(data):
+    return base64.b64encode(data).decode()
+
+
+@pytest.fixture(scope="module")
+def source():
+    with hostile_server(png("blue")) as running:
+        yield running
+
+
+@pytest.fixture
+def services():
+    plain = Settings(s3_endpoint="http://127.0.0.1:9")
+    return services_of(
+        dataclasses.replace(
+            plain,
+            fetch_private_hosts="127.0.0.1",
+            fetch_timeout=1.0,
+            max_classify_images=4,
+            max_image_bytes=100_000,
+        )
+    )
+
+
+@pytest.fixture
+def client(services):
+    return app_of(services).test_client()
+
+
+def refused(answer, status, code):
+    assert (answer.status_code, answer.json["code"]) == (status, code), answer.json
+    assert answer.content_type == "application/problem+json"
+    return answer.json["detail"]
+
+
+def names(view):
+    return [row["name"] for row in view["categories"]]
+
+
+def test_a_form(client):
+    answer = client.post("/v1/classify", data={"file": (io.BytesIO(png()), "a.png")})
+    assert answer.status_code == 200, answer.json
+    view = answer.json
+    assert view["categories"][0] == {"name": "red", "score": 1.0}
+    assert view["model"] == {"name": "colours", "version": "1"}
+    assert (view["width"], view["height"], view["frames"]) == (40, 30, 1)
+    assert set(view["timings"]) == {"fetch_ms", "decode_ms", "model_ms", "total_ms"}
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+def test_base64(client, prefix):
+    answer = client.post("/v1/classify", json={"file": prefix + text(png("lime")), "top_k": 1})
+    assert names(answer.json) == ["green"]
+
+
+def test_a_url(client, source):
+    for sent in (
+        {"json": {"image_url": source.url("image")}},
+        {"data": {"image_url": source.url("image")}},
+        {"query_string": {"image_url": source.url("image")}, "json": {}},
+    ):
+        answer = client.post("/v1/classify", **sent)
+        assert answer.status_code == 200, answer.json
+        assert names(answer.json)[0] == "blue"
+
+
+def test_options_in_body_and_query(client):
+    body = {"file": text(png()), "threshold": 0.5}
+    assert names(client.post("/v1/classify?top_k=3", json=body).json) == ["red"]
+    refused(client.post("/v1/classify?top_k=0", json=body), 422, "bad-option")
+    refused(client.post("/v1/classify", json={**body, "style": "x"}), 422, "bad-option")
+
+
+def test_several_ways_at_once_in_order(client, source):
+    files = [(io.BytesIO(png(colour)), "a.png") for colour in ("red", "lime")]
+    form = {"file": files, "image_url": source.url("image"), "top_k": "1"}
+    answer = client.post("/v1/classify", data=form)
+    assert [names(view) for view in answer.json["images"]] == [["red"], ["green"], ["blue"]]
+    assert answer.json["model"]["name"] == "colours"
+
+
+def test_lists_in_json(client, source):
+    body = {"files": [text(png()), text(png("lime"))], "image_urls": [source.url("image")]}
+    answer = client.post("/v1/classify", json={**body, "top_k": 1})
+    assert [names(view) for view in answer.json["images"]] == [["red"], ["green"], ["blue"]]
+    one = client.post("/v1/classify", json={"files": [text(png())]})
+    assert names(one.json["images"][0])[0] == "red"
+
+
+def test_each_of_several_has_its_own_error(client, source):
+    urls = [source.url(path) for path in ("image", "missing", "page")]
+    answer = client.post("/v1/classify", json={"image_urls": [*urls, "http://10.0.0.1/"]})
+    assert answer.status_code == 200
+    good, *bad = answer.json["images"]
+    assert names(good)[0] == "blue"
+    codes = [view["error"]["code"] for view in bad]
+    assert codes == ["source-status", "source-not-an-image", "forbidden-address"]
+    assert set(bad[0]["error"]) == {"code", "title", "status", "detail"}
+
+
+def test_a_fault_of_ours_fails_the_whole_call(client, services):
+    services.classifier.fault = ModelUnavailable("away")
+    body = {"files": [text(png()), text(png())]}
+    answer = client.post("/v1/classify", json=body)
+    refused(answer, 503, "model-unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_a_renderer_that_dies_is_one_images_error(client, services):
+    services.renderer.fault = RendererFailed("it died")
+    refused(client.post("/v1/classify", json={"file": text(png())}), 422, "renderer-failed")
+    answer = client.post("/v1/classify", json={"files": [text(png())]})
+    assert answer.json["images"][0]["error"]["code"] == "renderer-failed"
+    assert answer.json["model"] is None
+
+
+AS_JSON = {"content_type": "application/json"}
+BAD = {
+    "nothing": ({"json": {}}, 400, "empty-upload"),
+    "an empty form": ({"data": {}, "content_type": "multipart/form-data"}, 400, "empty-upload"),
+    "an empty file": ({"data": {"file": (io.BytesIO(b""), "a")}}, 400, "empty-upload"),
+    "empty base64": ({"json": {"file": ""}}, 400, "empty-upload"),
+    "no base64": ({"json": {"file": "***"}}, 400, "bad-request"),
+    "no base64 in a list": ({"json": {"files": ["AAAA", "***"]}}, 400, "bad-request"),
+    "a number": ({"json": {"file": 3}}, 400, "bad-request"),
+    "numbers": ({"json": {"files": [3]}}, 400, "bad-request"),
+    "a mixed list": ({"json": {"files": ["AAAA", 3]}}, 400, "bad-request"),
+    "no list": ({"json": {"files": "AAAA"}}, 400, "bad-request"),
+    "file and files": ({"json": {"files": ["AAAA"], "file": "AAAA"}}, 400, "bad-request"),
+    "a url of numbers": ({"json": {"image_url": 3}}, 400, "bad-request"),
+    "urls of numbers": ({"json": {"image_urls": ["http://a.org", 3]}}, 400, "bad-request"),
+    "urls that are text": ({"json": {"image_urls": "http://a.org"}}, 400, "bad-request"),
+    "an open list": ({"data": b'{"files": ["AAAA"', **AS_JSON}, 400, "bad-request"),
+    "broken json": ({"data": b'{"file', **AS_JSON}, 400, "bad-request"),
+    "another type": ({"data": b"x", "content_type": "image/png"}, 415, "unsupported-media"),
+    "text": ({"json": {"file": text(b"no image")}}, 415, "unsupported-media"),
+    "a large one": ({"json": {"file": text(bytes(100_001))}}, 413, "too-large"),
+    "five": ({"json": {"files": [text(png())] * 5}}, 413, "too-large"),
+    "an upload beside": ({"json": {"upload_id": "x", "file": "AAAA"}}, 400, "bad-request"),
+    "no upload": ({"json": {"upload_id": "x"}}, 404, "not-found"),
+    "1x1": ({"json": {"file": text(png(size=(1, 1)))}}, 422, "image-too-small"),
+    "30000x3": ({"json": {"file": text(png(size=(30000, 3)))}}, 422, "image-too-narrow"),
+    "half": ({"json": {"file": text(png()[:60])}}, 422, "bad-media"),
+    "ftp": ({"json": {"image_url": "ftp://a.org/a"}}, 422, "bad-url"),
+    "userinfo": ({"json": {"image_url": "http://a.org@10.0.0.1/"}}, 422, "url-credentials"),
+    "decimal": ({"json": {"image_url": "http://2130706433/"}}, 422, "ambiguous-host"),
+    "metadata": ({"json": {"image_url": "http://169.254.169.254/"}}, 422, "forbidden-address"),
+    "ssh": ({"json": {"image_url": "http://8.8.8.8:22/"}}, 422, "forbidden-port"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_requests(client, name):
+    sent, status, code = BAD[name]
+    refused(client.post("/v1/classify", **sent), status, code)
+
+
+def test_millions_of_files_are_not_even_counted(client):
+    body = b'{"files": [' + b",".join([b'"AA"'] * 20_000) + b"]}"
+    refused(client.post("/v1/classify", data=body, **AS_JSON), 413, "too-large")
+
+
+@given(st.lists(st.binary(max_size=40), max_size=5), st.text(max_size=10))
+def test_lists_of_files_come_apart_as_json_would(files, other):
+    body = json.dumps({"a": other, "files": [text(data) for data in files], "b": [other]})
+    found, rest = take_all_apart(body.encode(), io.BytesIO, 5)
+    assert [file.getvalue() for file in found] == files
+    assert rest == {"a": other, "files": [], "b": [other]}
+
+
+@pytest.mark.parametrize("path", ["/v1/rigs", "/v1/animate"])
+def test_drawings_tell_what_the_review_saw(settings, path):
+    services = services_of(settings)
+    services.renderer.review = Review(FakeJudge(), {"red": 0.5}, rejects=False, side=32)
+    client = app_of(services).test_client()
+    answer = client.post(path, data={"file": (io.BytesIO(page(1)), "a.png")})
+    assert answer.status_code in (200, 201), answer.json
+    assert answer.json["review"]["flagged"] is True
+    again = client.get(f"/v1/rigs/{answer.json['rig_id']}")
+    assert again.json["review"] == answer.json["review"]
+
+
+def test_a_rejected_drawing_leaves_nothing(settings):
+    services = services_of(settings)
+    services.renderer.review = Review(FakeJudge(), {"red": 0.5}, rejects=True, side=32)
+    answer = (
+        app_of(services)
+        .test_client()
+        .post("/v1/animate", data={"file": (io.BytesIO(page(1)), "a.png")})
+    )
+    refused(answer, 422, "content_rejected")
+    assert keys(Storage(settings)) == []
+
+
+def test_a_pod_without_a_classifier(services):
+    services.classifier = None
+    answer = app_of(services).test_client().post("/v1/classify", json={"file": text(png())})
+    assert "no classifier" in refused(answer, 404, "not-found")
+
+
+def test_all_places_are_taken(client, services):
+    while services.classify_places.acquire(blocking=False):
+        pass
+    refused(client.post("/v1/classify", json={"file": text(png())}), 429, "busy")
+
+
+def test_only_hosts_of_the_list(services):
+    settings = dataclasses.replace(services.settings, fetch_hosts="example.org")
+    services.fetcher = Fetcher.from_settings(settings)
+    answer = (
+        app_of(services).test_client().post("/v1/classify", json={"image_url": "http://other.org/"})
+    )
+    refused(answer, 422, "forbidden-host")
+
+
+def test_an_upload_is_gone_afterwards(settings):
+    services = services_of(settings)
+    client, storage = app_of(services).test_client(), Storage(settings)
+    for body, status in ((png(), 200), (b"no image", 415)):
+        upload_id = new_token()
+        storage.put(UPLOADS + upload_id, io.BytesIO(body), "image/png")
+        answer = client.post("/v1/classify", json={"upload_id": upload_id})
+        assert answer.status_code == status, json.dumps(answer.json)
+        assert keys(storage) == []
