@@ -1,0 +1,196 @@
+"""The gateway as a real process: bodies refused while they are sent, an event loop that
+stays free, events that arrive as they happen.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from gateway.settings import MIB
+from tests.played_pod import astronaut, calmed, played_pod, spooled
+from tests.servers import wait_for
+from tests.unit.http_fakes import MP4
+
+
+@pytest.fixture(scope="module")
+def pod(redis_url, s3_endpoint, tmp_path_factory):
+    with played_pod(redis_url, s3_endpoint, tmp_path_factory.mktemp("pod")) as pod:
+        yield pod
+
+
+@pytest.fixture(autouse=True)
+def calm(pod):
+    with calmed(pod):
+        yield
+
+
+FORM = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+
+
+def head_of(length):
+    return (
+        b"POST /v1/blur HTTP/1.1\r\nHost: x\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n" + length + b"\r\n"
+    )
+
+
+def connection(pod):
+    host, port = pod.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def test_five_gigabytes_are_refused_at_once(pod):
+    with connection(pod) as client:
+        client.sendall(head_of(b"Content-Length: 5368709120\r\n"))
+        begun = time.monotonic()
+        with contextlib.suppress(OSError):
+            for _ in range(20):
+                client.sendall(bytes(MIB))
+        answer = client.recv(65536)
+        assert time.monotonic() - begun < 3
+    assert answer.startswith(b"HTTP/1.1 413") and b'"too-large"' in answer
+    assert b"Connection: close" in answer
+
+
+def test_an_endless_body_without_a_length_is_cut_off(pod):
+    answer = b""
+    with connection(pod) as client:
+        client.sendall(head_of(b"Transfer-Encoding: chunked\r\n"))
+        client.sendall(b"%x\r\n" % len(FORM) + FORM + b"\r\n")
+        with contextlib.suppress(OSError):
+            for _ in range(300):
+                client.sendall(b"100000\r\n" + bytes(MIB) + b"\r\n")
+        with contextlib.suppress(OSError):
+            answer = client.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 413"), answer[:200]
+
+
+def test_a_client_that_hangs_up_leaves_nothing(pod):
+    with connection(pod) as client:
+        client.sendall(head_of(b"Content-Length: 9000000\r\n") + FORM + MP4 + bytes(3 * MIB))
+        wait_for(lambda: spooled(pod.gateway))
+    wait_for(lambda: not spooled(pod.gateway))
+
+
+UPLOADER = """
+import http.client, sys
+size, head = int(sys.argv[2]), sys.stdin.buffer.read()
+client = http.client.HTTPConnection(sys.argv[1], timeout=60)
+client.putrequest("POST", "/v1/blur")
+client.putheader("Content-Type", "multipart/form-data; boundary=b")
+client.putheader("Content-Length", str(len(head) + size + 9))
+client.endheaders()
+client.send(head)
+for _ in range(size >> 20):
+    client.send(bytes(1 << 20))
+client.send(b"\\r\\n--b--\\r\\n")
+sys.stdout.buffer.write(client.getresponse().read())
+"""
+
+
+def test_others_are_answered_while_a_large_file_comes_in(pod, tmp_path):
+    host = pod.url.removeprefix("http://")
+    head = tmp_path / "head"
+    head.write_bytes(FORM + MP4)
+    with head.open("rb") as file:
+        uploader = subprocess.Popen(
+            [sys.executable, "-c", UPLOADER, host, str(150 * MIB)],
+            stdin=file,
+            stdout=subprocess.PIPE,
+        )
+    times = []
+    while uploader.poll() is None:
+        begun = time.monotonic()
+        client = http.client.HTTPConnection(host, timeout=20)
+        client.request("GET", "/healthz")
+        assert client.getresponse().status == 200
+        client.close()
+        times.append(time.monotonic() - begun)
+        time.sleep(0.01)
+    assert json.loads(uploader.stdout.read())["code"] == "bad-media"
+    uploader.stdout.close()
+    assert len(times) > 10
+    assert sorted(times)[len(times) // 2] < 0.05
+    assert max(times) < 0.5
+
+
+def test_others_are_answered_while_base64_comes_in(pod):
+    text = base64.b64encode(astronaut() + bytes(19 * MIB)).decode()
+    body = json.dumps({"file": text}).encode()
+    headers = {"Content-Type": "application/json"}
+    answers = []
+    thread = threading.Thread(
+        target=lambda: answers.append(pod.ask("POST", "/v1/blur", body=body, headers=headers))
+    )
+    thread.start()
+    times = []
+    while thread.is_alive():
+        begun = time.monotonic()
+        assert pod.ask("GET", "/healthz").status == 200
+        times.append(time.monotonic() - begun)
+    assert answers[0].status == 200
+    assert max(times) < 0.5
+
+
+def test_events_arrive_as_they_happen(pod):
+    job = pod.queue.submit("uploads/none", {"style": "solid"}, 10)
+    stream = pod.ask("GET", f"/v1/jobs/{job.id}/events", preload_content=False)
+    lines = iter(stream)
+    arrived = []
+
+    def next_event():
+        for line in lines:
+            if line.startswith(b"event:"):
+                arrived.append(time.monotonic())
+                return line.decode().split()[1]
+        return None
+
+    assert next_event() == "progress"
+    running = pod.queue.store.begin(job, ())
+    assert next_event() == "progress"
+    time.sleep(1)
+    pod.queue.store.fail(running, "bad-media", "x")
+    assert next_event() == "failed"
+    assert arrived[2] - arrived[1] > 0.8
+    stream.release_conn()
+
+
+def test_many_watchers_do_not_hold_each_other_up(pod):
+    job = pod.queue.submit("uploads/none", {"style": "solid"}, 10)
+    streams = [
+        pod.ask("GET", f"/v1/jobs/{job.id}/events", preload_content=False) for _ in range(40)
+    ]
+    begun = time.monotonic()
+    assert pod.ask("GET", "/healthz").status == 200
+    assert time.monotonic() - begun < 1
+    assert pod.ask("DELETE", f"/v1/jobs/{job.id}").json()["status"] == "cancelled"
+    for stream in streams:
+        assert b"event: cancelled" in stream.read()
+
+
+def test_more_photos_than_places_are_told_to_come_back(pod):
+    pod.model.delay = 1.0
+    count = pod.settings.max_photos_in_flight + 4
+    statuses = []
+
+    def post():
+        statuses.append(pod.post(astronaut()).status)
+
+    threads = [threading.Thread(target=post) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses.count(429) >= 1
+    assert statuses.count(200) >= 1
+    assert set(statuses) <= {200, 429, 504}
