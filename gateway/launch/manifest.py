@@ -190,6 +190,9 @@ def _work(order: Order, settings: Settings, image: str) -> dict[str, Any]:
 def _model(order: Order, settings: Settings) -> dict[str, Any]:
     # TorchServe listens on loopback only, so it is asked from inside.
     ready = {"exec": {"command": ["python", "-m", "serving.ready"]}, "timeoutSeconds": 5}
+    resources = _resources(settings, order.gpus if order.device == "gpu" else 0)
+    # It sees all cores of its node, and takes as many threads as its limit lets it use.
+    resources["limits"]["cpu"] = settings.k8s_cpu
     return {
         "name": "model",
         "image": settings.k8s_model_image,
@@ -202,7 +205,7 @@ def _model(order: Order, settings: Settings) -> dict[str, Any]:
             "failureThreshold": _START_SECONDS // _START_PERIOD,
         },
         "livenessProbe": {**ready, "periodSeconds": 20, "failureThreshold": 6},
-        "resources": _resources(settings, order.gpus if order.device == "gpu" else 0),
+        "resources": resources,
         "securityContext": _locked(),
         "volumeMounts": [
             {"name": "model-tmp", "mountPath": "/tmp"},  # noqa: S108

@@ -85,6 +85,13 @@ def test_without_gpu_none_is_asked_for():
     assert {"name": "MODEL_DEVICE", "value": "cpu"} in pod(made())["initContainers"][0]["env"]
 
 
+def test_the_model_is_told_by_its_limit_how_many_cores_it_has():
+    (model,) = pod(made())["initContainers"]
+    (worker,) = pod(made())["containers"]
+    assert model["resources"]["limits"]["cpu"] == model["resources"]["requests"]["cpu"] == "1"
+    assert "cpu" not in worker["resources"]["limits"]
+
+
 def test_a_trainer_has_the_gpus_itself_shared_memory_and_its_own_queue():
     body = made(parallelism=3, device="gpu", gpus=2, training=True, queue="q-train")
     assert body["spec"]["parallelism"] == 1  # a training is one task

@@ -1,0 +1,51 @@
+"""The Terraform of the EKS cluster says what the manifests and the code expect of it."""
+
+from __future__ import annotations
+
+import re
+
+from gateway.settings import Settings
+from gateway.storage import OURS
+from tests.kustomize import K8S, one, pod_of
+
+EKS = K8S.parent / "eks"
+CLUSTER, ROLES, BUCKET, VARIABLES = (
+    (EKS / f"{name}.tf").read_text() for name in ("cluster", "roles", "bucket", "variables")
+)
+
+
+def default(variable):
+    block = VARIABLES[VARIABLES.index(f'variable "{variable}"') :]
+    return int(re.search(r"default += (\d+)", block)[1])
+
+
+def test_gpu_nodes_are_labelled_and_tainted_as_the_pods_expect():
+    pod = pod_of("overlays/eks", "masquerade")
+    need = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (asked,) = need["nodeSelectorTerms"][0]["matchExpressions"]
+    (value,) = asked["values"]
+    assert f'"{asked["key"]}" = "{value}"' in re.sub(r" +", " ", CLUSTER)
+    (tolerated,) = pod["tolerations"]
+    assert f'key = "{tolerated["key"]}"' in CLUSTER
+    assert '"NO_SCHEDULE"' in CLUSTER
+    assert tolerated["effect"] == "NoSchedule"
+    assert "k8s.amazonaws.com/accelerator" in CLUSTER
+    assert "AL2023_x86_64_NVIDIA" in CLUSTER
+
+
+def test_the_role_is_for_the_service_accounts_that_there_are():
+    (accounts,) = re.findall(r"service += \[(.*?)\]", ROLES)
+    for account in re.findall(r'"(.*?)"', accounts):
+        namespace, name = account.split(":")
+        found = one("overlays/eks", "ServiceAccount", name)["metadata"]
+        assert found["namespace"] == namespace
+        assert found["annotations"]["eks.amazonaws.com/role-arn"].endswith(
+            "role/masquerade-service"
+        )
+
+
+def test_the_bucket_forgets_what_is_ours_and_not_before_the_service_does():
+    listed = re.search(r"toset\(\[(.*?)\]\)", BUCKET)[1]
+    prefixes = {f"{name}/" for name in re.findall(r'"(\w+)"', listed)} | {"uploads/"}
+    assert prefixes == set(OURS)
+    assert default("result_days") * 86400 > Settings().result_ttl
