@@ -1,0 +1,199 @@
+"""Measuring what a pod stands, and planning with it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from gateway.cli.capacity import RATES, PlanError, plan_video, pods_for, read_rates
+from loadtest import capacity, open_loop
+from loadtest.capacity import Shares
+from loadtest.open_loop import Run, highest
+
+FRAMES = {"720p": 15.0, "1080p": 6.0}
+SHARES = Shares(0.6, 0.95, 0.4, {"gateway": 0.5, "renderer": 0.7, "torchserve": 0.4, "s3": 0.2})
+
+
+@pytest.fixture
+def rates(tmp_path: Path) -> Path:
+    photo = Run(rate=5.0, seconds=60, requests=300, failed=0, p50=0.4, p99=0.9)
+    file = tmp_path / "capacity.toml"
+    file.write_text(capacity.text(photo, SHARES, FRAMES, "cpu"))
+    return file
+
+
+@pytest.mark.parametrize("most", [0.3, 1.0, 1.9, 2.0, 7.3, 100.0])
+def test_the_highest_rate_is_found(most):
+    asked = []
+
+    def stands(rate):
+        asked.append(rate)
+        return rate <= most
+
+    found = highest(stands, start=2.0)
+    assert most / open_loop.CLOSE <= found <= most
+    assert found in asked
+    assert len(asked) < 20
+
+
+def test_no_rate_at_all():
+    assert highest(lambda _: False, start=2.0) == 0
+
+
+class Server(ThreadingHTTPServer):
+    """Answers 200 one after the other, ``busy`` seconds each; the first ``bad`` ones with 503."""
+
+    daemon_threads = True
+    busy = 0.0
+    bad = 0
+    turn = threading.Lock()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        with self.server.turn:
+            time.sleep(self.server.busy)
+            status, self.server.bad = (503 if self.server.bad else 200), max(0, self.server.bad - 1)
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def load(server: Server, rate: float, seconds: float) -> Run:
+    url = f"http://127.0.0.1:{server.server_address[1]}/v1/blur"
+    return open_loop.run(url, b"x", "text/plain", rate, seconds)
+
+
+def test_failures_are_counted(server):
+    server.bad = 2
+    done = load(server, rate=20, seconds=0.5)
+    assert (done.requests, done.failed, done.success) == (10, 2, 0.8)
+
+
+def test_a_service_that_falls_behind_is_seen_to(server):
+    """It needs 0.1 s for each of 40 a second: the last waits for all before it."""
+    server.busy = 0.1
+    done = load(server, rate=40, seconds=0.5)
+    assert done.failed == 0
+    assert done.p99 > 1.2
+
+
+def test_what_gives_out_first():
+    assert Shares(0.6, 0.95, 0.4, {}).first == "renderer"
+    assert Shares(0.5, 0.6, 0.99, {}).first == "model"
+    assert Shares(0.5, 0.99, 0.9, {}).first == "model"
+    assert Shares(0.9, 0.95, 0.99, {}).first == "cpu"
+
+
+def test_the_file_is_what_the_planner_reads(rates):
+    told = tomllib.loads(rates.read_text())
+    assert told["photo"]["saturates_first"] == "renderer"
+    assert told["autoscaler"] == {"requests_per_second": 3.5, "cpu_cores": 1.12}
+    read = read_rates(rates)
+    assert read.photos == {"cpu": 3.5}
+    assert read.frames == {("cpu", "720p"): 15.0, ("cpu", "1080p"): 6.0}
+
+
+@pytest.mark.skipif(not RATES.exists(), reason="nothing was measured yet")
+def test_the_committed_file_can_be_read():
+    told = tomllib.loads(RATES.read_text())
+    assert told["photo"]["p99_seconds"] <= capacity.P99
+    assert told["photo"]["success"] >= capacity.SUCCESS
+    assert read_rates().frames
+
+
+def test_a_video_plan():
+    """15 of 30 frames a second is half an hour of video an hour, 12 a day."""
+    plan = plan_video(hours=300, days=14, frame_rate=30, frames=15, given=None)
+    assert (plan.speed, plan.needed, plan.days) == (0.5, 2, None)
+    assert plan_video(168, 14, 30, 15, 1).needed == 1  # to the hour
+    plan = plan_video(300, 14, 30, 15, 10)
+    assert plan.fits
+    assert plan.days == pytest.approx(2.5)
+    assert not plan_video(300, 14, 30, 15, 1).fits
+
+
+@pytest.mark.parametrize(("photos", "pods"), [(0.1, 2), (7.0, 2), (7.1, 3), (35, 10)])
+def test_pods_for_photos(photos, pods):
+    assert pods_for(photos, 3.5) == pods
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("--hours 300 --days 14", 0, "300 h of video in 14 days need 2 pods"),
+        ("--hours 300 --days 14 --pods 10", 0, "10 pods: enough; the work takes 2.5 days."),
+        ("--hours 300 --days 14 --pods 1", 1, "1 pod: not enough; the work takes 25.0 days."),
+        ("--hours 6 --days 1 --pods 1", 0, "1 pod: enough; the work takes 12.0 hours."),
+        ("--hours 300 --days 14 --size 1080p", 0, "need 5 pods"),
+        ("--photos 40", 0, "40 photos a second need 12 pods"),
+    ],
+)
+def test_the_command(rates, capsys, words, status, said):
+    assert main(["plan", *words.split(), "--rates", str(rates)]) == status
+    out = capsys.readouterr().out
+    assert said in out
+    assert "Measured on: " in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--hours 300 --days 14 --gpus 10", "no rate was measured for gpu 720p, only for cpu 720p"),
+        ("--hours 300 --days 14 --size 8k", "no rate was measured for cpu 8k"),
+        ("--hours 300", "--hours and --days belong together"),
+        ("", "say what is to be done"),
+    ],
+)
+def test_what_cannot_be_planned(rates, capsys, words, said):
+    assert main(["plan", *words.split(), "--rates", str(rates)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_rates_of_a_gpu(rates, capsys):
+    rates.write_text(rates.read_text().replace('"cpu"', '"gpu"'))
+    words = ["plan", "--hours", "300", "--days", "14", "--gpus", "10", "--rates"]
+    assert main([*words, str(rates)]) == 0
+    assert "10 GPUs: enough" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["--hours -1 --days 2", "--hours x --days 2", "--gpus 0"])
+def test_wrong_usage(words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["plan", *words.split()])
+    assert "is not a number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [None, "not TOML", "[photo]", "zero"])
+def test_files_without_rates(rates, content):
+    if content is None:
+        rates.unlink()
+    elif content == "zero":
+        text = rates.read_text().replace("frames_per_second = 6.0", "frames_per_second = 0.0")
+        rates.write_text(text)
+    else:
+        rates.write_text(content)
+    with pytest.raises(PlanError, match=r"capacity\.toml .*(bench-capacity|measure anew)"):
+        read_rates(rates)
