@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRAIN := .venv-train
 PORT ?= 8000
+COMPILE := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --no-header \
+  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 LOCKS := gateway/requirements.txt serving/requirements.txt tests/requirements.txt
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up down status test models lint format bench-blur bench-animate bench-rig bench-jobs bench-classify train-rigger locks clean
+.PHONY: help setup demo up down status test test-images models lint lint-k8s format bench-blur bench-animate bench-rig bench-jobs bench-classify bench-capacity train-rigger locks clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(READY): $(LOCKS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -40,13 +42,20 @@ down: ## stop it
 status: ## its processes
 	@$(BIN)/python -m deploy.local.pod status
 
-test: setup lint ## lint and all tests
+test: setup lint lint-k8s ## lint and all tests
 	@$(BIN)/python -m pytest
 
-lint: $(READY) ## ruff and mypy
+test-images: setup ## build the images' roots without an engine and run them (as root, with debootstrap)
+	@$(BIN)/python -m pytest deploy/images --timeout 3600 -s
+
+lint: $(READY) ## ruff, mypy and hadolint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/hadolint */Dockerfile
+
+lint-k8s: ## manifests and Terraform against checkov's policies, where there is kubectl
+	@PYTHON=$(PYTHON) deploy/k8s/lint.sh
 
 format: $(READY) ## let ruff rewrite
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
@@ -66,16 +75,21 @@ bench-jobs: setup ## what the queue costs and survives, and what more workers br
 bench-classify: setup ## image categories: overhead, batching, a constant rate
 	@$(BIN)/python -m loadtest.bench_classify
 
+bench-capacity: setup ## photos a second that one pod stands, and what gives out first
+	@$(BIN)/python -m loadtest.capacity
+
 train-rigger: ## train the rigger further on drawings made up here, in an environment of its own
 	@test -x $(TRAIN)/bin/tensorboard || { $(PYTHON) -m venv $(TRAIN) && \
-	  $(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -r model_store/rigger/requirements.txt; }
+	  $(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -r model_store/rigger/requirements.txt -c model_store/rigger/constraints.txt; }
 	@$(TRAIN)/bin/python -m model_store.rigger.train $(ARGS)
 
 locks: $(READY) ## resolve the lock files anew
 	@$(BIN)/python -m pip install --quiet pip-tools
-	@for part in gateway serving tests; do \
-	  $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header \
-	    --output-file $$part/requirements.txt $$part/requirements.in; done
+	@for lock in gateway/requirements serving/requirements serving/requirements-cuda tests/requirements; do \
+	  $(COMPILE) --output-file $$lock.txt $$lock.in; done
+	@$(COMPILE) -c gateway/requirements.txt -c serving/requirements.txt \
+	  --output-file model_store/rigger/constraints.txt model_store/rigger/requirements.txt
 
 clean: down ## remove the environment, archives and the pod's state
-	@rm -rf $(VENV) .pod model_store/*.mar model_store/*.stamp
+	@rm -rf $(VENV) .pod .images model_store/*.mar model_store/*.stamp

@@ -6,6 +6,7 @@ import logging.config
 
 from flask import Flask
 
+from gateway import traces
 from gateway.http import (
     animate,
     batches,
@@ -41,4 +42,6 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
 def from_env() -> Flask:
     """The gateway with its settings from the environment, for gunicorn."""
     logging.config.dictConfig(configuration())
-    return create_app(Settings.from_env())
+    settings = Settings.from_env()
+    traces.start(settings, "gateway")
+    return create_app(settings)

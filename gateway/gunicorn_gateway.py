@@ -12,6 +12,7 @@ monkey.patch_all()
 
 import os  # noqa: E402
 import shutil  # noqa: E402
+import signal  # noqa: E402
 from typing import Any  # noqa: E402
 
 from gateway import metrics_folder  # noqa: E402
@@ -24,16 +25,21 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 
 from prometheus_client import multiprocess  # noqa: E402
 
+from gateway import stopping  # noqa: E402
 from gateway.http.observe import LARGE_BODY  # noqa: E402
 from gateway.logs import configuration  # noqa: E402
+from gateway.settings import Settings, processes  # noqa: E402
+
+_settings = Settings.from_env()
 
 wsgi_app = "gateway.app:from_env()"
 bind = os.environ.get("GATEWAY_BIND", "127.0.0.1:8000")
 worker_class = "gateway.gunicorn_worker.PromptWorker"
 worker_connections = 500
-workers = int(os.environ.get("WEB_CONCURRENCY", 0)) or len(os.sched_getaffinity(0))
+workers = processes()
 timeout = 60  # a blocked event loop, not a slow request
-graceful_timeout = 30
+# What is in flight may end: nothing takes longer, but videos, which are jobs.
+graceful_timeout = max(_settings.image_deadline, _settings.drawing_deadline) + 5
 keepalive = 30
 backlog = 512
 limit_request_line = 4094
@@ -44,11 +50,28 @@ logconfig_dict = configuration()
 control_socket_disable = True
 
 
+def when_ready(server: Any) -> None:
+    """Have SIGTERM drain first, for as long as the settings say; a second one does not wait."""
+
+    def stop(signum: int, frame: Any) -> None:
+        if not _settings.drain or stopping.draining():
+            server.signal(signum, frame)
+            return
+        stopping.drain()
+        signal.setitimer(signal.ITIMER_REAL, _settings.drain)
+
+    signal.signal(signal.SIGALRM, lambda _, frame: server.signal(signal.SIGTERM, frame))
+    signal.signal(signal.SIGTERM, stop)
+
+
 def pre_request(_worker: Any, request: Any) -> None:
-    """Close the connection after a large body, whether it was read or refused.
+    """Close the connection after a large body, whether it was read or refused, and while the
+    gateway drains, so that a proxy takes its next request elsewhere.
 
     An application cannot ask for that itself: gunicorn drops its Connection header.
     """
+    if stopping.draining():
+        request.force_close()
     for name, value in request.headers:
         if name == "CONTENT-LENGTH" and value.isdigit() and int(value) > LARGE_BODY:
             request.force_close()

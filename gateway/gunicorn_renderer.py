@@ -5,13 +5,13 @@ Sync workers: one request a process, which ends at its deadline and is replaced 
 
 from __future__ import annotations
 
-import os
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway import traces
 from gateway.logs import configuration
 from gateway.renderer import limit_memory
-from gateway.settings import Settings
+from gateway.settings import Settings, processes
 
 _settings = Settings.from_env()
 _address = urlsplit(_settings.renderer_url)
@@ -19,7 +19,7 @@ _address = urlsplit(_settings.renderer_url)
 wsgi_app = "gateway.gunicorn_renderer:build()"
 bind = f"127.0.0.1:{_address.port}"
 worker_class = "sync"
-workers = int(os.environ.get("WEB_CONCURRENCY", 0)) or len(os.sched_getaffinity(0))
+workers = processes()
 preload_app = True  # a replaced process starts with everything imported
 # Requests have deadlines of their own (see ``gateway.renderer``); this is for a stuck process.
 timeout = max(_settings.image_deadline, _settings.drawing_deadline)
@@ -40,4 +40,5 @@ def build() -> Any:
 
 def post_worker_init(_worker: Any) -> None:
     """Bound the new process's memory, counted from what it starts with."""
+    traces.start(_settings, "renderer")
     limit_memory(_settings.renderer_memory)

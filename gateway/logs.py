@@ -14,12 +14,14 @@ from contextvars import ContextVar
 from typing import Any
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+job: ContextVar[str] = ContextVar("job", default="")
+"""In a work-horse: the beginning of its job's id."""
 
 _FIELDS = ("method", "route", "status", "ms")
 
 
 class JsonFormatter(logging.Formatter):
-    """Time (UTC), level, logger, message, request id, and the fields of a request line."""
+    """Time (UTC), level, logger, message, request id, job, and the fields of a request line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line of JSON."""
@@ -32,6 +34,8 @@ class JsonFormatter(logging.Formatter):
         }
         if ident := request_id.get():
             line["request_id"] = ident
+        if work := job.get():
+            line["job"] = work
         line |= {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -1,31 +1,15 @@
-"""What Prometheus can ask: requests, latencies, stage times, faces, drawings, jobs, the queue.
+"""What the gateway's processes count: requests, latencies, stage times, faces, drawings, S3.
 
-Counts of the gateway's processes are added up by prometheus_client's multiprocess
-mode; those of jobs come out of Redis when asked, whichever worker did them.
+prometheus_client's multiprocess mode adds them up; ``gateway.http.scrape`` answers them,
+with what others count.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
-from prometheus_client import (
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Metric,
-    generate_latest,
-)
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
-
-from gateway.errors import QueueUnavailable
-from gateway.jobs.queue import JobQueue
-from gateway.jobs.store import LIVE, STATUSES
+from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -46,6 +30,18 @@ DRAWING_STAGES = Histogram(
 ANIMATIONS = Counter("masquerade_animations_total", "Animations made of drawings")
 DRAWINGS_IN_FLIGHT = Gauge(
     "masquerade_drawings_in_flight", "Drawings at work or waiting", multiprocess_mode="livesum"
+)
+STORAGE = Histogram(
+    "masquerade_storage_seconds",
+    "Time of calls to the object store",
+    ["operation"],
+    buckets=_SECONDS,
+)
+RENDERS = Gauge(
+    "masquerade_renders",
+    "Requests at the renderer, at work or waiting",
+    ["kind"],
+    multiprocess_mode="livesum",
 )
 
 
@@ -90,83 +86,16 @@ def drawing_in_flight() -> AbstractContextManager[None]:
     return DRAWINGS_IN_FLIGHT.track_inprogress()
 
 
+def storage(operation: str, seconds: float) -> None:
+    """Count one call to the object store."""
+    STORAGE.labels(operation).observe(seconds)
+
+
+def at_renderer(kind: str) -> AbstractContextManager[None]:
+    """Counts as one request at the renderer while entered; ``kind``: photo, drawing, ..."""
+    return RENDERS.labels(kind).track_inprogress()
+
+
 def _stages(histogram: Histogram, timings: Mapping[str, float]) -> None:
     for name, value in timings.items():
         histogram.labels(name.removesuffix("_ms")).observe(value / 1000)
-
-
-def render(queue: JobQueue) -> bytes:
-    """Everything in Prometheus' text format."""
-    registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)
-    jobs = CollectorRegistry()
-    jobs.register(_Jobs(queue))
-    return bytes(generate_latest(registry) + generate_latest(jobs))
-
-
-class _Jobs(Collector):
-    """Jobs and their queue as Redis has them; just ``up 0`` when it does not answer."""
-
-    def __init__(self, queue: JobQueue) -> None:
-        self._queue = queue
-
-    def describe(self) -> Iterable[Metric]:
-        return ()
-
-    def collect(self) -> Iterator[Metric]:
-        queue = self._queue
-        try:
-            counts, batches = queue.store.counts(), queue.batches.store.counts()
-            live, loads = len(queue.store.live_ids()), queue.load()
-            dead = queue.batches.store.dead_letters()
-        except QueueUnavailable:
-            yield GaugeMetricFamily("masquerade_queue_up", "Whether Redis answers", 0)
-            return
-        yield GaugeMetricFamily("masquerade_queue_up", "Whether Redis answers", 1)
-        depth = sum(load.waiting for load in loads.values())
-        yield GaugeMetricFamily("masquerade_queue_depth", "Tasks that wait for a worker", depth)
-        for name, meaning in (
-            ("waiting", "Tasks that wait for a worker"),
-            ("running", "Tasks at work"),
-            ("oldest", "Seconds that the first task has been waiting"),
-        ):
-            suffix = "_seconds" if name == "oldest" else ""
-            gauge = GaugeMetricFamily(f"masquerade_queue_{name}{suffix}", meaning, labels=["kind"])
-            for kind, load in loads.items():
-                gauge.add_metric([kind], getattr(load, name))
-            yield gauge
-        yield GaugeMetricFamily("masquerade_jobs_live", "Single jobs queued or running", live)
-        ended = tuple(status for status in STATUSES if status not in LIVE)
-        yield _by(
-            "masquerade_jobs", "Single jobs by outcome", "status", counts, ("submitted", *ended)
-        )
-        whole = {status: batches.get(f"batches_{status}", 0) for status in ("submitted", *ended)}
-        yield _by(
-            "masquerade_batches", "Batches and trainings by outcome", "status", whole, tuple(whole)
-        )
-        outcomes = ("done", "skipped", "failed")
-        yield _by("masquerade_batch_items", "Inputs of batches", "outcome", batches, outcomes)
-        yield GaugeMetricFamily(
-            "masquerade_dead_letters", "Inputs of live batches that have failed", dead
-        )
-        for name, meaning in (
-            ("frames", "Video frames processed"),
-            ("faces", "Faces detected in videos"),
-        ):
-            total = counts.get(name, 0) + batches.get(name, 0)
-            yield CounterMetricFamily(f"masquerade_video_{name}", meaning, value=total)
-        seconds = (counts.get("ms", 0) + batches.get("ms", 0)) / 1000
-        yield CounterMetricFamily(
-            "masquerade_video_seconds", "Seconds of video processed", value=seconds
-        )
-
-
-def _by(
-    name: str, meaning: str, label: str, counts: Mapping[str, int], values: tuple[str, ...]
-) -> Metric:
-    family = CounterMetricFamily(name, meaning, labels=[label])
-    for value in values:
-        family.add_metric([value], counts.get(value, 0))
-    return family

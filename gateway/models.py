@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import urllib3
 
+from gateway import carry, traces
 from gateway.drawings.character import PARENTS
 from gateway.errors import BadMedia, ModelUnavailable, TooLarge
 from gateway.faces.boxes import Detections
@@ -123,20 +124,22 @@ class Model:
         return found
 
     def _post(self, body: Any, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
-        try:
-            return self._http.request(
-                "POST",
-                self._url,
-                body=body,
-                headers={
-                    "Content-Type": "application/octet-stream",
-                    **headers,
-                    **self._auth("inference"),
-                },
-                timeout=urllib3.Timeout(connect=2.0, read=self._timeout),
-            )
-        except (urllib3.exceptions.HTTPError, OSError):
-            raise ModelUnavailable(f"the {self.title} does not answer; try again") from None
+        with traces.span(f"model {self.name}", "client"):
+            try:
+                return self._http.request(
+                    "POST",
+                    self._url,
+                    body=body,
+                    headers={
+                        "Content-Type": "application/octet-stream",
+                        **headers,
+                        **carry.headers(),
+                        **self._auth("inference"),
+                    },
+                    timeout=urllib3.Timeout(connect=2.0, read=self._timeout),
+                )
+            except (urllib3.exceptions.HTTPError, OSError):
+                raise ModelUnavailable(f"the {self.title} does not answer; try again") from None
 
     def _auth(self, kind: str) -> dict[str, str]:
         if not self._key_file:
@@ -153,6 +156,22 @@ class Model:
     def _forget_keys(self) -> None:
         with self._lock:
             self._keys = {}
+
+
+class ModelServer:
+    """The server behind all models."""
+
+    def __init__(self, metrics_url: str) -> None:
+        self._url = f"{metrics_url}/metrics"
+        self._http = urllib3.PoolManager(maxsize=1, retries=False)
+
+    def metrics(self) -> str | None:
+        """What it counts, in Prometheus' text format; None when it does not answer."""
+        try:
+            answer = self._http.request("GET", self._url, timeout=READY_TIMEOUT)
+        except (urllib3.exceptions.HTTPError, OSError):
+            return None
+        return answer.data.decode() if answer.status == 200 else None
 
 
 class FaceDetector(Model):

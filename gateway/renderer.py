@@ -12,6 +12,7 @@ JSON out). An error is JSON ``{code, message}``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -23,9 +24,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 
-from gateway import logs, renderer_drawings
+from gateway import logs, renderer_drawings, traces
+from gateway.carry import REQUEST_ID
 from gateway.errors import (
     BadRequest,
     DeadlineExceeded,
@@ -36,7 +38,7 @@ from gateway.errors import (
     is_disk_full,
 )
 from gateway.http.records import record
-from gateway.http.rendering import DEADLINE, META_LENGTH, OPTIONS, REQUEST_ID
+from gateway.http.rendering import DEADLINE, META_LENGTH, OPTIONS
 from gateway.media.images import ImageLimits
 from gateway.media.video import VideoLimits, probe
 from gateway.models import FaceDetector, Rigger
@@ -70,6 +72,8 @@ def create_renderer(
     @app.before_request
     def begin() -> None:
         logs.request_id.set(request.headers.get(REQUEST_ID, ""))
+        g.begun, g.span = time.perf_counter(), contextlib.ExitStack()
+        g.span.enter_context(traces.span(f"render {request.path}", "server", dict(request.headers)))
         # Its gateway may have given up while it waited; rendering it would delay the others.
         check_deadline(_deadline(), "the service was too busy to finish this file in time")
         # Ends the process, also amid a decoder's code that never returns.
@@ -78,7 +82,17 @@ def create_renderer(
 
     @app.after_request
     def end(response: Response) -> Response:
-        response.call_on_close(lambda: signal.setitimer(signal.ITIMER_REAL, 0))
+        route, begun, span = request.path, g.begun, g.span
+
+        def close() -> None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            span.close()
+            if route != "/healthz":
+                seconds = time.perf_counter() - begun
+                told = {"route": route, "status": response.status_code}
+                log.info("rendered", extra={**told, "ms": round(1000 * seconds, 1)})
+
+        response.call_on_close(close)
         return response
 
     @app.get("/healthz")
@@ -89,6 +103,7 @@ def create_renderer(
     def image() -> Response:
         options = BlurOptions(**json.loads(request.headers[OPTIONS]))
         blurred = blur_image(request.get_data(cache=False), options, detector, image_limits, review)
+        traces.stages(blurred.timings)
         meta = json.dumps(
             {
                 "content_type": blurred.content_type,

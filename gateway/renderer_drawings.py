@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from gateway import traces
 from gateway.drawings.motions import library_motion
 from gateway.drawings.retarget import Motion
 from gateway.errors import BadMotion, BadRequest
@@ -84,6 +85,7 @@ def work(
             **{"content_type": made.file.content_type, "extension": made.file.extension},
         }
         yield record(head, made.file.body)
+    traces.stages(timings)
     timings["render_ms"] = round(1000 * (time.perf_counter() - begun), 1)
     yield record({"kind": "end", "photo": photo, "review": reviewed, "timings": timings})
 

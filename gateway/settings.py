@@ -7,10 +7,13 @@ are boto3's own (``AWS_ACCESS_KEY_ID`` … or a role) and never pass through her
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from gateway.fetch.urls import Hosts
@@ -102,6 +105,9 @@ class Settings:
     torchserve_management_url: str = _knob(
         "http://127.0.0.1:8081", "URL", "TorchServe management address, asked for worker states"
     )
+    torchserve_metrics_url: str = _knob(
+        "http://127.0.0.1:8082", "URL", "TorchServe metrics address, which /metrics passes on"
+    )
     torchserve_key_file: str = _knob(
         "", "path", "key_file.json that TorchServe writes at start; empty when it asks for no key"
     )
@@ -141,7 +147,12 @@ class Settings:
         "", "name", "the gateway's Deployment, with which its Jobs vanish; empty for none"
     )
     k8s_gpu_resource: str = _knob("nvidia.com/gpu", "name", "resource that is one GPU")
-    k8s_cpu: str = _knob("1", "quantity", "CPU that each container of a Job asks for", _quantity)
+    k8s_cpu: str = _knob(
+        "1",
+        "quantity",
+        "CPU that each container of a Job asks for, and its models may use",
+        _quantity,
+    )
     k8s_memory: str = _knob(
         "3Gi", "quantity", "memory that each container of a Job asks for and may use", _quantity
     )
@@ -154,6 +165,11 @@ class Settings:
         "", "path", "Python that has torch; empty for .venv-train's, else the worker's own"
     )
     train_deadline: int = _knob(86400, "s", "longest time for one training job", _positive)
+    # life in a cluster
+    drain: float = _knob(
+        0.0, "s", "how long the gateway goes on serving, but not ready, after SIGTERM", _natural
+    )
+    traces: str = _knob("", "URL", "OTLP/HTTP collector of traces; empty for none")
     # limits at the door
     max_upload_bytes: int = _knob(2048 * MIB, "bytes", "largest upload", _positive)
     max_image_bytes: int = _knob(64 * MIB, "bytes", "largest photo file", _positive)
@@ -236,6 +252,23 @@ class Settings:
                 raise SettingsError(f"{name} is not a setting; the README's table lists them all")
             values[known[name].name] = _parse(name, raw, known[name])
         return cls(**values)
+
+
+def processes() -> int:
+    """How many gateway processes there are, and how many renderer processes.
+
+    ``WEB_CONCURRENCY``, else as many as the cores this container may use.
+    """
+    return int(os.environ.get("WEB_CONCURRENCY", 0)) or cores()
+
+
+def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use, by its affinity and its container's limit."""
+    usable = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):
+        granted, period = map(int, quota.read_text().split())  # "max 100000" is no limit
+        return min(usable, max(1, math.ceil(granted / period)))
+    return usable
 
 
 def _parse(name: str, raw: str, knob: Field[Any]) -> Any:

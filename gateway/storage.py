@@ -14,6 +14,7 @@ import copy
 import io
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.loaders import create_loader
 
+from gateway import metrics, traces
 from gateway.errors import NotFound, StorageUnavailable
 from gateway.settings import MIB, Settings
 
@@ -147,7 +149,7 @@ class Storage:
             extra["Metadata"] = dict(note)
         if filename:
             extra["ContentDisposition"] = f'inline; filename="{filename}"'
-        with _store_errors():
+        with _asking("put"):
             if size < self._transfer.multipart_threshold:
                 # The transfer's threads cost several times what a small object does.
                 self._client.put_object(Bucket=self._bucket, Key=key, Body=body, **extra)
@@ -159,19 +161,19 @@ class Storage:
 
     def look(self, key: str) -> Stored:
         """What is known of an object; NotFound when there is none."""
-        with _store_errors():
+        with _asking("head"):
             seen = self._client.head_object(Bucket=self._bucket, Key=key)
         note = {name.lower(): value for name, value in seen.get("Metadata", {}).items()}
         return Stored(key, int(seen["ContentLength"]), seen["LastModified"], _etag(seen), note)
 
     def size(self, key: str) -> int:
         """Bytes of an object; NotFound when there is none."""
-        with _store_errors():
+        with _asking("head"):
             return int(self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"])
 
     def head(self, key: str, count: int) -> bytes:
         """The first ``count`` bytes, which it must have; NotFound when there is none."""
-        with _store_errors():
+        with _asking("read"):
             answer = self._client.get_object(
                 Bucket=self._bucket, Key=key, Range=f"bytes=0-{count - 1}"
             )
@@ -183,7 +185,7 @@ class Storage:
         Returns the etag of what was copied.
         """
         done = 0
-        with _store_errors():
+        with _asking("get"):
             answer = self._client.get_object(Bucket=self._bucket, Key=key)
             for chunk in answer["Body"].iter_chunks(MIB):
                 out.write(chunk)
@@ -195,7 +197,7 @@ class Storage:
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those already gone are no error."""
-        with _store_errors():
+        with _asking("delete"):
             for key in keys:
                 self._client.delete_object(Bucket=self._bucket, Key=key)
 
@@ -321,6 +323,17 @@ class _KeepOpen:
 
     def close(self) -> None:
         """Leave the file to its owner."""
+
+
+@contextlib.contextmanager
+def _asking(operation: str) -> Iterator[None]:
+    """A call to the store: counted, in the trace, its failures translated."""
+    begun = time.perf_counter()
+    try:
+        with traces.span(f"s3 {operation}", "client"), _store_errors():
+            yield
+    finally:
+        metrics.storage(operation, time.perf_counter() - begun)
 
 
 @contextlib.contextmanager

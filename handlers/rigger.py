@@ -10,6 +10,7 @@ mask's ``png`` is base64 of an 8-bit grey PNG, 0 or 255, exactly its box's size.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ import numpy as np
 try:  # inside an archive these are siblings
     from rig_figures import as_json, rig
     from rig_photo import Photo, read_photos
-    from runtime import BadInput, load_network
+    from runtime import BadInput, load_network, tell
 except ModuleNotFoundError:
     from handlers.rig_figures import as_json, rig
     from handlers.rig_photo import Photo, read_photos
-    from handlers.runtime import BadInput, load_network
+    from handlers.runtime import BadInput, load_network, tell
 
 
 def body_of(row: dict[str, Any]) -> bytes | bytearray:
@@ -52,13 +53,17 @@ class Rigger:
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
         """Answer a batch of requests; a bad one gets 400 and spoils no other."""
+        begun, images = time.perf_counter(), 0
         answers: list[Any] = [None] * len(data)
         for number, row in enumerate(data):
             try:
-                answers[number] = self.answer(list(read_photos(body_of(row))))
+                photos = list(read_photos(body_of(row)))
+                answers[number] = self.answer(photos)
+                images += len(photos)
             except BadInput as error:
                 context.set_response_status(400, "Bad Request", number)
                 answers[number] = {"code": 400, "message": str(error)}
+        tell(context, len(data), images, begun)
         return answers
 
     def answer(self, photos: list[Photo]) -> Any:

@@ -17,6 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from serving import check
+
 HERE = Path(__file__).resolve().parent
 MIN_JAVA = 11
 PID_FILE = Path(".model_server.pid")
@@ -66,6 +68,8 @@ def command(model_store: Path) -> list[str]:
         "--ncs",
         "--ts-config",
         str(HERE / "config.properties"),
+        "--log-config",
+        str(HERE / "log4j2.xml"),
         "--model-store",
         str(model_store),
         "--models",
@@ -90,6 +94,7 @@ def environment() -> dict[str, str]:
     # torchserve's pid file, unpacked models and workers' sockets have names in the temporary
     # folder that any other server on this machine would take too: one per working directory.
     env["TMPDIR"] = env["TEMP"] = str(Path.cwd())
+    env.setdefault("TS_METRICS_CONFIG", str(HERE / "metrics.yaml"))
     return env
 
 
@@ -115,11 +120,14 @@ def main() -> int:
     home = parser.parse_args().home
     if home:
         home.mkdir(parents=True, exist_ok=True)
+    device, why = check.decide()
+    print(why, flush=True)
     model_store = Path(os.environ.get("MODEL_STORE", HERE.parent / "model_store")).resolve()
     os.chdir(home or ".")
     clear()
     # torchserve does not pass signals on to its Java process: stop the whole session.
-    server = subprocess.Popen(command(model_store), env=environment(), start_new_session=True)
+    env = {**environment(), "MODEL_DEVICE": device}
+    server = subprocess.Popen(command(model_store), env=env, start_new_session=True)
 
     def stop(signum: int, _frame: object) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -39,9 +39,14 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def process(
-    command: list[str], ready: Callable[[], bool], log: Path, env: Mapping[str, str] | None = None
+    command: list[str],
+    ready: Callable[[], bool],
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    stop: signal.Signals = signal.SIGKILL,
 ) -> Iterator[subprocess.Popen]:
-    """A running server; its output goes to ``log``."""
+    """A running server; its output goes to ``log``. One with children in another session wants
+    a ``stop`` that it can pass on."""
     with log.open("ab") as out:
         running = subprocess.Popen(
             command,
@@ -60,7 +65,7 @@ def process(
         yield running
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
+            os.killpg(running.pid, stop)
         running.wait()
 
 

@@ -133,6 +133,7 @@ class Pod:
             "MASQUERADE_REDIS_URL": f"redis://:{plan.redis_password}@{local['redis']}/0",
             "MASQUERADE_TORCHSERVE_URL": f"http://{local['inference']}",
             "MASQUERADE_TORCHSERVE_MANAGEMENT_URL": f"http://{local['management']}",
+            "MASQUERADE_TORCHSERVE_METRICS_URL": f"http://{local['metrics']}",
             "MASQUERADE_TORCHSERVE_KEY_FILE": str(self.home / "torchserve" / "key_file.json"),
             "MASQUERADE_RENDERER_URL": f"http://{local['renderer']}",
             "TS_INFERENCE_ADDRESS": f"http://{local['inference']}",

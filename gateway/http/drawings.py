@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import IO, Any, BinaryIO
 
-from gateway import metrics
+from gateway import carry, metrics
 from gateway.errors import Busy, NotFound, UnsupportedMedia
 from gateway.http import rig_store
 from gateway.http.flows import Services, delete, dropped_on_failure
@@ -182,7 +182,7 @@ def _make(services: Services, task: IO[bytes], rig_id: str, written: list[str]) 
                     piece.body.close()
                 else:
                     written.append(key)
-                    puts.append(pool.submit(_store, services, key, piece))
+                    puts.append(pool.submit(carry.along(_store), services, key, piece))
         for put in puts:
             put.result()
     return made

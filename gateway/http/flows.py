@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from gateway import metrics
+from gateway import carry, metrics
 from gateway.errors import Busy, MasqueradeError, UnsupportedMedia, is_disk_full
 from gateway.fetch.fetcher import Fetcher
 from gateway.http.intake import Incoming, check_size
@@ -192,7 +192,9 @@ def _store_photo(storage: Storage, token: str, rendered: Rendered) -> tuple[str,
     name = f"blurred.{meta['extension']}"
     try:
         with ThreadPoolExecutor(1) as beside:
-            second = beside.submit(storage.put, report_key, text, "application/json", "report.json")
+            second = beside.submit(
+                carry.along(storage.put), report_key, text, "application/json", "report.json"
+            )
             storage.put(key, rendered.body, meta["content_type"], name)  # type: ignore[arg-type]
             second.result()
     except BaseException:

@@ -12,7 +12,8 @@ from typing import Any
 
 from flask import Flask, Response, g, request
 
-from gateway import logs, metrics
+from gateway import logs, metrics, traces
+from gateway.carry import REQUEST_ID
 from gateway.http.intake import check_declared_length
 from gateway.settings import MIB, Settings
 
@@ -31,21 +32,33 @@ def register(app: Flask, settings: Settings) -> None:
     @app.before_request
     def begin() -> None:
         g.begun = time.perf_counter()
-        given = request.headers.get("X-Request-Id", "")
+        given = request.headers.get(REQUEST_ID, "")
         logs.request_id.set(given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex)
+        g.spans = contextlib.ExitStack()
+        if _route() not in _QUIET:
+            g.span = g.spans.enter_context(
+                traces.span(
+                    f"{request.method} {_route()}",
+                    "server",
+                    parent=dict(request.headers),
+                    **{"http.request.method": request.method, "http.route": _route()},
+                )
+            )
         check_declared_length(request, settings)
 
     @app.after_request
     def end(response: Response) -> Response:
         headers = response.headers
-        headers["X-Request-Id"] = logs.request_id.get()
+        headers[REQUEST_ID] = logs.request_id.get()
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "no-referrer"
         headers.setdefault("Content-Security-Policy", _STRICT)
         headers.setdefault("Cache-Control", "no-store")
         _mind_unread_body(response)
         seconds = time.perf_counter() - g.begun
-        route = request.url_rule.rule if request.url_rule else "unmatched"
+        route = _route()
+        if g.get("span"):
+            g.span.set_attribute("http.response.status_code", response.status_code)
         metrics.request(route, request.method, response.status_code, seconds)
         log.log(
             logging.DEBUG if route in _QUIET and response.status_code < 400 else logging.INFO,
@@ -58,6 +71,15 @@ def register(app: Flask, settings: Settings) -> None:
             },
         )
         return response
+
+    @app.teardown_request
+    def leave(_error: BaseException | None) -> None:
+        g.spans.close()
+
+
+def _route() -> str:
+    """The request's route as a pattern, which holds no ids."""
+    return request.url_rule.rule if request.url_rule else "unmatched"
 
 
 def _mind_unread_body(response: Response) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 from flask import Blueprint, Response, send_from_directory
 
-from gateway import metrics
-from gateway.http import docs, openapi
+from gateway import stopping
+from gateway.http import docs, openapi, scrape
 from gateway.http.flows import Services
+from gateway.models import ModelServer
 
 _PAGE = Path(__file__).parent / "page"
 _PATIENCE = 1.5  # seconds for each readiness check
@@ -24,6 +25,7 @@ def blueprint(services: Services) -> Blueprint:
     """The routes on these services."""
     routes = Blueprint("ops", __name__)
     readiness = _Readiness(services)
+    model_server = ModelServer(services.settings.torchserve_metrics_url)
     document = openapi.document()
     reference, reference_policy = docs.render(document)
 
@@ -34,11 +36,15 @@ def blueprint(services: Services) -> Blueprint:
     @routes.get("/readyz")
     def readyz() -> tuple[dict[str, Any], int]:
         answer = readiness.look()
+        if stopping.draining():
+            leaving = {"ok": False, "detail": "the gateway is about to stop"}
+            answer = {"ready": False, "checks": {**answer["checks"], "gateway": leaving}}
         return answer, 200 if answer["ready"] else 503
 
     @routes.get("/metrics")
-    def scrape() -> Response:
-        return Response(metrics.render(services.queue), content_type="text/plain; version=0.0.4")
+    def metrics() -> Response:
+        text = scrape.render(services.queue, model_server)
+        return Response(text, content_type="text/plain; version=0.0.4")
 
     @routes.get("/openapi.json")
     def specification() -> Response:

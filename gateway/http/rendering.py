@@ -6,11 +6,12 @@ a death is ``RendererFailed``, a deadline ``DeadlineExceeded``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
@@ -22,6 +23,7 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
+from gateway import carry, metrics, traces
 from gateway.errors import (
     DeadlineExceeded,
     MasqueradeError,
@@ -30,14 +32,12 @@ from gateway.errors import (
     revive,
 )
 from gateway.http.records import Records
-from gateway.logs import request_id
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import MIB, Settings
 
 META_LENGTH = "X-Meta-Length"
 OPTIONS = "X-Options"
 DEADLINE = "X-Deadline"
-REQUEST_ID = "X-Request-Id"
 _LONGEST_SHOWN = 256 * MIB  # bytes of pixels for a classifier
 _LONGEST_META = 64 * MIB  # bytes of JSON beside a picture
 
@@ -94,6 +94,10 @@ class Renderer:
             "Content-Type": "application/octet-stream",
             OPTIONS: json.dumps(options.as_dict()),
         }
+        with _at_renderer("photo"):
+            return self._image(file, headers)
+
+    def _image(self, file: BinaryIO, headers: Mapping[str, str]) -> Rendered:
         turn = _Turn(self._photo)
         answer = self._call(turn, "/image", file, headers)
         body = tempfile.TemporaryFile()  # noqa: SIM115 - its user closes it
@@ -132,12 +136,11 @@ class Renderer:
         file.flush()
         path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
         asked = json.dumps({"path": path}).encode()
-        turn = _Turn(self._photo)
-        answer = self._call(turn, "/probe", asked, {"Content-Type": "application/json"})
-        try:
-            return dict(json.loads(turn.read(answer, MIB)))
-        finally:
-            answer.close()
+        with _at_renderer("probe"):
+            turn = _Turn(self._photo)
+            answer = self._call(turn, "/probe", asked, {"Content-Type": "application/json"})
+            with contextlib.closing(answer):
+                return dict(json.loads(turn.read(answer, MIB)))
 
     def drawing(self, task: IO[bytes]) -> Generator[Piece, None, None]:
         """Do a task of ``gateway.renderer_drawings``, a file of records; pieces come as made.
@@ -145,6 +148,10 @@ class Renderer:
         Raises:
             MasqueradeError: whatever the renderer found wrong with it, or with itself.
         """
+        with metrics.at_renderer("drawing"):
+            yield from self._pieces(task)
+
+    def _pieces(self, task: IO[bytes]) -> Generator[Piece, None, None]:
         turn = _Turn(self._drawing)
         answer = self._send(turn, "/drawing", task)
         stream = Records(lambda count: turn.read(answer, count))
@@ -171,12 +178,11 @@ class Renderer:
 
     def motion(self, motion: IO[bytes]) -> dict[str, Any]:
         """Try a motion, a file of records; answers frames and seconds."""
-        turn = _Turn(self._drawing)
-        answer = self._send(turn, "/motion", motion)
-        try:
-            return dict(json.loads(turn.read(answer, MIB)))
-        finally:
-            answer.close()
+        with _at_renderer("motion"):
+            turn = _Turn(self._drawing)
+            answer = self._send(turn, "/motion", motion)
+            with contextlib.closing(answer):
+                return dict(json.loads(turn.read(answer, MIB)))
 
     def ready(self) -> str | None:
         """None when a renderer process answers, else why not."""
@@ -208,7 +214,7 @@ class Renderer:
                     **headers,
                     "Connection": "close",
                     DEADLINE: str(time.time() + turn.patience),
-                    REQUEST_ID: request_id.get(),
+                    **carry.headers(),
                 },
                 timeout=urllib3.Timeout(connect=2.0, read=turn.patience),
                 retries=False,
@@ -231,6 +237,12 @@ class Renderer:
         finally:
             answer.close()
         raise reported
+
+
+@contextlib.contextmanager
+def _at_renderer(kind: str) -> Iterator[None]:
+    with metrics.at_renderer(kind), traces.span(f"renderer {kind}", "client"):
+        yield
 
 
 class _Turn:

@@ -18,6 +18,7 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job as Message
 from rq.serializers import JSONSerializer
 
+from gateway import carry
 from gateway.errors import Conflict, NotFound
 from gateway.jobs.batches import TRAIN, Batch, BatchStore, first_task
 from gateway.jobs.spec import Spec
@@ -161,6 +162,7 @@ class BatchQueue:
             result_ttl=_SUCCESSES_KEPT,
             failure_ttl=_FAILURES_KEPT,
             retry=Retry(max=retries) if retries else None,
+            meta=carry.meta(),
         )
 
     def _stop(self, batch_id: str, key: str) -> None:

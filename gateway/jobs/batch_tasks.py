@@ -11,8 +11,6 @@ import logging
 import time
 from collections.abc import Callable
 
-from rq import get_current_job
-
 from gateway.errors import Cancelled, MasqueradeError, RendererFailed
 from gateway.jobs import listing, rendering, segments, tasks
 from gateway.jobs.batch_queue import BatchQueue
@@ -20,7 +18,6 @@ from gateway.jobs.batches import LIST, TRAIN, Running
 from gateway.jobs.progress import TaskProgress
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.rendering import Outcome, Work
-from gateway.logs import request_id
 from gateway.settings import Settings
 from gateway.storage import Storage
 
@@ -40,12 +37,11 @@ BACKOFF = (2, 10)  # seconds before the second and every later attempt
 
 def work(batch_id: str, key: str) -> None:
     """The task that RQ calls in the work-horse."""
-    request_id.set(f"batch-{batch_id[:6]}-{key[:8]}")
     settings = Settings.from_env()
-    message = get_current_job()
-    retries_left = (message.retries_left or 0) if message else 0
-    storage = inherited or Storage(settings)
-    attempt(batch_id, key, settings, JobQueue(settings).batches, storage, retries_left)
+    name = f"batch-{batch_id[:6]}-{key[:8]}"
+    with tasks.under_way(_KINDS.get(key) or _KINDS[key[:2]], name, settings) as retries_left:
+        storage = inherited or Storage(settings)
+        attempt(batch_id, key, settings, JobQueue(settings).batches, storage, retries_left)
 
 
 def attempt(
@@ -128,6 +124,7 @@ _TASKS: dict[str, Callable[[Work], Outcome | None]] = {
     "s-": segments.blur_segment,
     "j-": segments.join,
 }
+_KINDS = {LIST: "list", TRAIN: "training", "i-": "input", "s-": "segment", "j-": "join"}
 
 
 def _work(task: Running, settings: Settings, queue: BatchQueue, storage: Storage) -> Work:

@@ -1,6 +1,7 @@
 """Handing jobs to workers and taking them back: RQ behind our own records.
 
-A message on the queue is a job id and nothing else, as JSON (nothing is unpickled).
+A message on the queue is a job id and, as its ``meta``, which request asked for it, in JSON
+(nothing is unpickled).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job as Message
 from rq.serializers import JSONSerializer
 
+from gateway import carry
 from gateway.errors import NotFound
 from gateway.jobs.batch_queue import BatchQueue, is_idle
 from gateway.jobs.store import Job, JobStore, redis_errors
@@ -184,6 +186,7 @@ class JobQueue:
                     # itself pauses before it tries again.
                     retry=Retry(max=settings.job_retries) if settings.job_retries else None,
                     on_stopped=Callback("gateway.jobs.tasks.clean_after_stop"),
+                    meta=carry.meta(),
                 )
         except Exception:
             with contextlib.suppress(Exception):

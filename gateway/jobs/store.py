@@ -191,6 +191,8 @@ class JobStore:
             with redis_errors():
                 milliseconds = round(1000 * float(result.get("seconds", 0)))
                 self.redis.hincrby(_COUNTS, "ms", milliseconds)
+                for stage, spent in result.get("timings", {}).items():
+                    self.redis.hincrby(_COUNTS, stage, round(spent))
                 self.redis.hincrby(_COUNTS, "frames", int(result.get("frames", 0)))
                 self.redis.hincrby(_COUNTS, "faces", int(result.get("faces_detected", 0)))
         return done
@@ -232,7 +234,7 @@ class JobStore:
 
     def counts(self) -> dict[str, int]:
         """Totals since ever: submitted, done, failed, cancelled, ms (of video),
-        frames, faces."""
+        frames, faces, and ms of each stage."""
         with redis_errors():
             return {k: int(v) for k, v in _texts(self.redis.hgetall(_COUNTS)).items()}
 

@@ -8,6 +8,7 @@ once no further attempt needs it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import io
 import json
@@ -17,7 +18,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from redis import Redis
@@ -25,6 +26,7 @@ from rq import get_current_job
 from rq.job import Job as Message
 from rq.timeouts import JobTimeoutException
 
+from gateway import carry, traces
 from gateway.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -39,7 +41,6 @@ from gateway.errors import (
 from gateway.jobs.progress import Progress
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.store import Job, JobStore
-from gateway.logs import request_id
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import Settings
 from gateway.storage import RESULTS, Storage, new_token
@@ -61,11 +62,31 @@ class TryAgain(Exception):
 
 def blur_video_job(job_id: str) -> None:
     """The task that RQ calls in the work-horse; the message is the job's id."""
-    request_id.set(f"job-{job_id[:6]}")
     settings = Settings.from_env()
+    with under_way("video", f"job-{job_id[:6]}", settings) as retries_left:
+        attempt(job_id, settings, JobQueue(settings).store, Storage(settings), retries_left)
+
+
+@contextlib.contextmanager
+def under_way(kind: str, name: str, settings: Settings) -> Iterator[int]:
+    """Around an attempt in a work-horse: its log line and its span, under the id and in the
+    trace of the request that asked for it. Yields how often it may be tried again.
+    """
     message = get_current_job()
-    retries_left = (message.retries_left or 0) if message else 0
-    attempt(job_id, settings, JobQueue(settings).store, Storage(settings), retries_left)
+    meta = message.meta if message else {}
+    carry.take(meta, name)
+    traces.start(settings, "worker")
+    begun, status = time.perf_counter(), "ended"
+    try:
+        with traces.span(f"job {kind}", "consumer", parent=meta):
+            yield (message.retries_left or 0) if message else 0
+    except BaseException:
+        status = "broken off"
+        raise
+    finally:
+        seconds = time.perf_counter() - begun
+        log.info("attempt %s: %s", status, kind, extra={"ms": round(1000 * seconds, 1)})
+        traces.flush()  # this process ends without more ado
 
 
 def attempt(
@@ -129,6 +150,7 @@ def _blur(
             interval=settings.detect_interval,
             segment_seconds=settings.segment_seconds,
         )
+        traces.stages(report["timings"])
         blurred = time.perf_counter()
         progress("store", 0, 1)
         storage.put(places[0], out, "video/mp4", "blurred.mp4")

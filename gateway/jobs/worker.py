@@ -28,6 +28,7 @@ from rq.executions import Execution
 from rq.job import Job as Message
 from rq.serializers import JSONSerializer
 
+from gateway import traces
 from gateway.jobs import batch_tasks, segments, tasks
 from gateway.jobs.batches import TRAIN
 from gateway.jobs.queue import JobQueue, ReliableQueue
@@ -179,10 +180,10 @@ class VideoWorker(Worker):
             batch_tasks.settle(self._jobs.batches, given[0], given[1], left)
 
 
-def preload() -> None:
+def preload(tracing: bool = False) -> None:
     """Do once what else every work-horse would."""
     tempfile.gettempdir()  # chosen once and for all: Python passes a full folder over
-    for name in _PRELOAD:
+    for name in (*_PRELOAD, *(traces.PACKAGES if tracing else ())):
         importlib.import_module(name)
     gc.freeze()  # a collection in a work-horse would copy all of this memory
 
@@ -216,7 +217,7 @@ def run(burst: bool = False) -> int:
     """One worker's life; 0 when it ended as it should."""
     logging.config.dictConfig(configuration())
     settings = Settings.from_env()
-    preload()
+    preload(bool(settings.traces))
     worker = VideoWorker(settings)
     worker.work(burst=burst, logging_level="WARNING")
     told = worker._stop_requested or worker._shutdown_requested_date

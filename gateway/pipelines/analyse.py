@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from gateway import carry
 from gateway.faces.boxes import F32, Detections
 from gateway.faces.cuts import CutDetector
 from gateway.faces.flow import Grey, shrink
@@ -131,7 +132,7 @@ class Analysis:
             return None
         self._in_flight += 1
         self.looks_taken[look] += 1
-        return self._pool.submit(self._detect, pack(planes), look)
+        return self._pool.submit(carry.along(self._detect), pack(planes), look)
 
     def _detect(self, packed: U8, look: Look) -> Detections:
         if look == "full":

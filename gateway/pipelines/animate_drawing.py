@@ -6,7 +6,6 @@ by several threads and encoded, in order, as they are finished.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -28,6 +27,7 @@ from gateway.drawings.view import fit
 from gateway.media.animation import writer
 from gateway.media.image_base import Encoded
 from gateway.pipelines.options import AnimateOptions
+from gateway.settings import cores
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -79,7 +79,7 @@ class Animator:
         self, figures: Sequence[Placed], options: AnimateOptions, *, workers: int | None = None
     ) -> None:
         self._options = options
-        self._workers = workers or len(os.sched_getaffinity(0))
+        self._workers = workers or cores()
         size = options.size if isinstance(options.size, int) else max(options.size)
         shrink = min(1.0, DETAIL * size / max(_extent(figures)))
         self._actors = [_Actor(placed, shrink) for placed in figures]

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from gateway import carry
 from gateway.faces.blur import Pixels, hide
 from gateway.faces.boxes import Detections
 from gateway.faces.timeline import Timeline, stacked
@@ -115,7 +116,8 @@ def _still(
     if picture.detector_bytes is not None:
         # The model server decodes the same bytes while this process does.
         with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(detector.detect_encoded, picture.detector_bytes, options.threshold)
+            detect = carry.along(detector.detect_encoded)
+            asked = pool.submit(detect, picture.detector_bytes, options.threshold)
             frame = next(iter(picture.frames()))
             clock.lap("decode_ms")
             reviewed = _review(review, clock, frame)

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import io
 import os
+import signal
 import sys
 import threading
 import time
@@ -234,7 +235,8 @@ def test_ones_own_classifier_in_torchserve(api, tmp_path):
     named = type("Colours", (Classifier,), {"name": "colours"})
     model = named(env["TS_INFERENCE_ADDRESS"], env["TS_MANAGEMENT_ADDRESS"])
     command = [sys.executable, "-m", "serving.start", "--home", str(tmp_path / "home")]
-    with process(command, lambda: model.ready() is None, tmp_path / "torchserve.log", env):
+    log = tmp_path / "torchserve.log"
+    with process(command, lambda: model.ready() is None, log, env, stop=signal.SIGTERM):
         frames = np.zeros((3, 60, 80, 3), np.uint8)
         for index in range(3):
             frames[index, ..., 2 - index] = 255

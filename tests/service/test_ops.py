@@ -47,6 +47,13 @@ def test_metrics_count_over_all_processes(api):
     assert more("masquerade_photo_faces_total") == 4
     assert more("masquerade_photo_stage_seconds_count", ("stage", "detect")) == 4
     assert more("masquerade_request_seconds_count", ("route", "/v1/blur")) == 5
+    assert more("masquerade_storage_seconds_count", ("operation", "put")) == 8  # photo and report
+    for name in ("seconds", "requests", "images"):
+        assert more(f"masquerade_model_{name}_count", ("model", "face_detector")) >= 4
+    assert more("masquerade_model_server_requests_total", ("model", "face_detector")) >= 4
+    assert after[("masquerade_model_server_up",)] == 1
+    assert after[("masquerade_renderer_processes",)] == 2
+    assert after[("masquerade_renders_running",)] == 0
     assert after[("masquerade_queue_up",)] == 1
     assert after[("masquerade_photos_in_flight",)] == 0
 
@@ -59,6 +66,9 @@ def test_metrics_count_jobs(api, clips):
     assert after[done] - before.get(done, 0) == 1
     frames = ("masquerade_video_frames_total",)
     assert after[frames] - before.get(frames, 0) == 30
+    for stage in ("fetch", "analyse", "render", "store"):
+        name = ("masquerade_video_stage_seconds_total", ("stage", stage))
+        assert after[name] > before[name]
     assert (after[("masquerade_jobs_live",)], after[("masquerade_queue_depth",)]) == (0, 0)
 
 

@@ -16,31 +16,15 @@ from gateway.faces.boxes import iou
 from handlers import centerface
 from handlers.centerface import Faces, detect, tiles
 from handlers.face_detector import DEFAULT_THRESHOLD, FaceDetector, as_json
+from tests.unit.handler_context import Context
 
 TRUTH = np.array([FACE_BOX], np.float32)
-
-
-class Context:
-    """What TorchServe hands to a handler."""
-
-    def __init__(self) -> None:
-        path = Path(network_file())
-        self.system_properties = {"model_dir": str(path.parent), "gpu_id": None}
-        self.manifest = {"model": {"serializedFile": path.name}}
-        self.statuses: dict[int, int] = {}
-        self.headers: dict[int, dict[str, str]] = {}
-
-    def get_request_header(self, idx: int, key: str) -> str | None:
-        return self.headers.get(idx, {}).get(key)
-
-    def set_response_status(self, code: int, phrase: str, index: int) -> None:
-        self.statuses[index] = code
 
 
 @pytest.fixture(scope="module")
 def detector() -> FaceDetector:
     handler = FaceDetector()
-    handler.initialize(Context())
+    handler.initialize(Context(Path(network_file())))
     return handler
 
 
@@ -59,7 +43,7 @@ BLANK = jpeg(np.full((64, 80, 3), 128, np.uint8))
 
 
 def ask(detector: FaceDetector, *rows: dict[str, Any]) -> tuple[list[Any], Context]:
-    context = Context()
+    context = Context(Path(network_file()))
     answers = detector.handle(list(rows), context)
     assert len(answers) == len(rows)
     json.dumps(answers)
@@ -113,7 +97,7 @@ def test_the_threshold_is_the_request_s(detector: FaceDetector, threshold: Any, 
 
 
 def test_the_threshold_comes_as_a_header_too(detector: FaceDetector) -> None:
-    context = Context()
+    context = Context(Path(network_file()))
     context.headers = {1: {"X-Threshold": "0.99"}}
     first, second = detector.handle([{"body": PORTRAIT}, {"body": PORTRAIT}], context)
     assert [len(answer["images"][0]["scores"]) for answer in (first, second)] == [1, 0]
@@ -153,7 +137,7 @@ def test_numbers_are_plain_and_short() -> None:
 def test_a_gpu_wanted_but_absent_fails_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_DEVICE", "gpu")
     with pytest.raises(RuntimeError, match="GPU"):
-        FaceDetector().initialize(Context())
+        FaceDetector().initialize(Context(Path(network_file())))
 
 
 # Real faces
@@ -230,3 +214,22 @@ def test_frames_of_the_gateway_are_read_like_photos(detector: FaceDetector) -> N
     (photo, frame), _ = ask(detector, {"body": PORTRAIT}, {"body": npy(planar)})
     a, b = (np.float32(answer["images"][0]["boxes"]) for answer in (photo, frame))
     assert iou(a, b)[0, 0] > 0.9
+
+
+def test_a_call_is_logged_and_counted(detector: FaceDetector, capsys, caplog) -> None:
+    caplog.set_level("INFO")
+    context = Context(Path(network_file()))
+    context.headers = {0: {"X-Request-Id": "one-1"}, 2: {"X-Request-Id": "two-2"}}
+    detector.handle([{"body": PORTRAIT}, {"body": b"no image"}, {"body": PORTRAIT}], context)
+    (log,) = capsys.readouterr().out.splitlines()
+    counted = [message for message in caplog.messages if message.startswith("[METRICS]")]
+    line = json.loads(log)
+    assert log.startswith('{"logger": ')  # which serving/log4j2.xml relies on
+    assert (line["request_id"], line["images"]) == ("one-1,two-2", 2)
+    assert line["ms"] > 0
+    names = ("masquerade_model_seconds", "masquerade_model_requests", "masquerade_model_images")
+    for name, row in zip(names, counted, strict=True):
+        assert row.startswith(f"[METRICS]{name}.")
+        assert "#type:HISTOGRAM" in row
+    assert "requests.Count:3|" in counted[1]
+    assert "images.Count:2|" in counted[2]

@@ -257,3 +257,11 @@ def test_the_device_wanted_is_the_device_used(monkeypatch: pytest.MonkeyPatch) -
         load_network("x.onnx", None, "gpu")
     with pytest.raises(RuntimeError, match="MODEL_DEVICE"):
         load_network("x.onnx", None, "tpu")
+
+
+@pytest.mark.parametrize(("quota", "most"), [("150000 100000", 2), ("max 100000", 99), ("", 99)])
+def test_a_containers_limit_bounds_the_streams(tmp_path, monkeypatch, quota, most):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(99)))
+    monkeypatch.setattr(runtime, "QUOTA", tmp_path / "cpu.max")
+    runtime.QUOTA.write_text(quota)
+    assert runtime.cores() == most

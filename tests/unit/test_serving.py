@@ -123,7 +123,9 @@ def test_the_command_serves_every_archive_with_our_configuration(tmp_path: Path)
         "rigger=rigger.mar",
     ]
     assert words[words.index("--model-store") + 1] == str(tmp_path)
-    assert Path(words[words.index("--ts-config") + 1]).is_file()
+    for option in ("--ts-config", "--log-config"):
+        assert Path(words[words.index(option) + 1]).is_file()
+    assert Path(start.environment()["TS_METRICS_CONFIG"]).is_file()
     assert "--foreground" in words
 
 

@@ -1,0 +1,172 @@
+"""A rolling update under load: real gateways with renderers of their own are replaced one by
+one, as a cluster does it, and no client notices.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import requests
+import urllib3
+
+from tests.service import media
+from tests.service.helpers import Api, eventually
+from tests.service.replica import Replica
+
+DRAIN = 2.0  # seconds
+LOOK = 0.25  # seconds between two looks of the round-robin at /readyz
+USERS = 3
+HOP = ("connection", "transfer-encoding", "content-length", "host", "date", "server")
+
+
+class RoundRobin:
+    """A load balancer's bare minimum: sends each request to the next replica that was ready at
+    the last look, over connections that it keeps. It never sends one twice.
+    """
+
+    def __init__(self, replicas: list[Replica]) -> None:
+        self._ready: list[str] = [replica.url for replica in replicas]
+        self._turn = itertools.count()
+        self._over = threading.Event()
+        pool = urllib3.PoolManager(maxsize=8, retries=False)
+        balancer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP}
+                try:
+                    answer = pool.request(
+                        "POST", balancer.next() + self.path, body=body, headers=headers, timeout=60
+                    )
+                except urllib3.exceptions.HTTPError as error:
+                    self.send_error(502, type(error).__name__)
+                    return
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    if name.lower() not in HOP:
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(answer.data)))
+                self.end_headers()
+                self.wfile.write(answer.data)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._watch, args=[replicas], daemon=True).start()
+
+    def next(self) -> str:
+        ready = self._ready
+        return ready[next(self._turn) % len(ready)] if ready else "http://127.0.0.1:1"
+
+    def close(self) -> None:
+        self._over.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _watch(self, replicas: list[Replica]) -> None:
+        while not self._over.wait(LOOK):
+            self._ready = [replica.url for replica in replicas if replica.ready()]
+
+
+class Users:
+    """Send photos one after the other, each user on its own; ``stop`` answers what they got."""
+
+    def __init__(self, url: str) -> None:
+        self._over = threading.Event()
+        self._got: list[int | str] = []
+        self._threads = [threading.Thread(target=self._use, args=[Api(url)]) for _ in range(USERS)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def served(self) -> int:
+        return len(self._got)
+
+    def stop(self) -> list[int | str]:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+        return self._got
+
+    def _use(self, api: Api) -> None:
+        while not self._over.is_set():
+            try:
+                self._got.append(api.blur(media.photo()).status_code)
+            except requests.RequestException as error:
+                self._got.append(type(error).__name__)
+
+
+@pytest.fixture
+def replicas(pod, tmp_path: Path) -> Iterator[list[Replica]]:
+    environment = {**pod.environment(), "MASQUERADE_DRAIN": str(DRAIN)}
+    made = [Replica(environment, tmp_path / str(number)) for number in range(2)]
+    try:
+        for replica in made:
+            replica.start()
+        yield made
+    finally:
+        for replica in made:
+            replica.kill()
+
+
+def test_a_rolling_update_drops_no_request(replicas):
+    balancer = RoundRobin(replicas)
+    users = Users(balancer.url)
+    try:
+        for replica in replicas:
+            before = users.served
+            eventually(lambda b=before: users.served > b + USERS, "requests under way")
+            assert replica.stop() >= DRAIN
+            replica.start()
+        before = users.served
+        eventually(lambda: users.served > before + USERS, "requests served by the new ones")
+    finally:
+        got = users.stop()
+        balancer.close()
+    assert set(got) == {200}, got
+
+
+def test_a_draining_gateway_is_not_ready_yet_serves(replicas):
+    replica = replicas[0]
+    with requests.Session() as session:
+        assert session.get(f"{replica.url}/readyz", timeout=5).status_code == 200
+        ended: list[float] = []
+        stopping = threading.Thread(target=lambda: ended.append(replica.stop()))
+        stopping.start()
+        answers = (session.get(f"{replica.url}/readyz", timeout=5) for _ in itertools.count())
+        # One that was on its way when the signal came may be answered before and after it.
+        answer = next(answer for answer in answers if answer.headers["Connection"] == "close")
+        assert answer.status_code == 503
+        told = answer.json()
+        assert told["ready"] is False
+        assert told["checks"]["gateway"] == {"ok": False, "detail": "the gateway is about to stop"}
+        assert told["checks"]["model"]["ok"]
+        assert Api(replica.url).get("/healthz").status_code == 200
+        assert Api(replica.url).blur(media.photo()).status_code == 200
+        stopping.join()
+    assert ended[0] < DRAIN + 10
+
+
+def test_who_is_told_twice_does_not_wait(pod, tmp_path):
+    environment = {**pod.environment(), "MASQUERADE_DRAIN": "300"}
+    replica = Replica(environment, tmp_path / "patient")
+    try:
+        replica.start()
+        replica.terminate()
+        eventually(lambda: not replica.ready(), "it drains")
+        assert Api(replica.url).get("/healthz").status_code == 200
+        assert replica.terminate().wait(timeout=30) == 0
+    finally:
+        replica.kill()

@@ -1,0 +1,128 @@
+"""What /metrics answers beside the gateway's own counts: renders, the model server, S3, stages."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway import metrics
+from gateway.errors import NotFound
+from gateway.http import scrape
+from gateway.jobs.queue import JobQueue
+from gateway.settings import cores, processes
+from gateway.storage import Storage
+
+_OF = 'ModelName="face_detector",Level="Model",Hostname="vm",'
+_AT = 'model_version="default",hostname="vm",'
+THEIRS = f"""\
+# HELP QueueTime Torchserve prometheus gauge metric with unit: Milliseconds
+# TYPE QueueTime gauge
+QueueTime{{Level="Host",Hostname="vm",}} 2.0
+# HELP masquerade_model_seconds Torchserve prometheus histogram metric with unit: s
+# TYPE masquerade_model_seconds histogram
+masquerade_model_seconds_bucket{{{_OF}le="0.5",}} 3.0
+masquerade_model_seconds_bucket{{{_OF}le="+Inf",}} 4.0
+masquerade_model_seconds_count{{{_OF}}} 4.0
+masquerade_model_seconds_sum{{{_OF}}} 1.25
+# HELP ts_queue_latency_microseconds Torchserve prometheus counter metric with unit: Microseconds
+# TYPE ts_queue_latency_microseconds counter
+ts_queue_latency_microseconds{{model_name="face_detector",{_AT}}} 7782.0
+# HELP ts_inference_requests_total Torchserve prometheus counter metric with unit: Count
+# TYPE ts_inference_requests_total counter
+ts_inference_requests_total{{model_name="face_detector",{_AT}}} 3.0
+ts_inference_requests_total{{model_name="rigger",{_AT}}} 5.0
+# HELP Requests5XX Torchserve prometheus counter metric with unit: Count
+# TYPE Requests5XX counter
+"""
+
+
+class PlayedServer:
+    def __init__(self, text: str | None) -> None:
+        self.text = text
+
+    def metrics(self) -> str | None:
+        return self.text
+
+
+@pytest.fixture
+def samples(settings):
+    """Asks for everything; answers name and labels → value."""
+
+    def ask(text: str | None = THEIRS) -> dict[tuple, float]:
+        answer = scrape.render(JobQueue(settings), PlayedServer(text)).decode()
+        return {
+            (sample.name, *sorted(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(answer)
+            for sample in family.samples
+        }
+
+    return ask
+
+
+def test_the_model_servers_counts_are_passed_on_under_our_names(samples):
+    found = samples()
+    detector = ("model", "face_detector")
+    assert found["masquerade_model_server_up",] == 1
+    assert found["masquerade_model_seconds_bucket", ("le", "0.5"), detector] == 3
+    assert found["masquerade_model_seconds_bucket", ("le", "+Inf"), detector] == 4
+    assert found["masquerade_model_seconds_sum", detector] == 1.25
+    assert found["masquerade_model_queue_seconds_total", detector] == pytest.approx(0.007782)
+    assert found["masquerade_model_server_requests_total", detector] == 3
+    assert found["masquerade_model_server_requests_total", ("model", "rigger")] == 5
+    assert not any(name[0].startswith(("QueueTime", "Requests5XX", "ts_")) for name in found)
+
+
+def test_a_model_server_that_does_not_answer_is_down(samples):
+    found = samples(None)
+    assert found["masquerade_model_server_up",] == 0
+    assert not any(name[0].startswith("masquerade_model_seconds") for name in found)
+
+
+def test_renders_beyond_the_processes_wait(samples, monkeypatch):
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    with metrics.at_renderer("photo"), metrics.at_renderer("photo"):
+        assert samples()["masquerade_renders_running",] == 2
+        with metrics.at_renderer("drawing"):
+            found = samples()
+    assert found["masquerade_renders", ("kind", "photo")] == 2
+    assert found["masquerade_renders", ("kind", "drawing")] == 1
+    assert found["masquerade_renderer_processes",] == 2
+    assert found["masquerade_renders_running",] == 2
+    assert found["masquerade_renders_waiting",] == 1
+    assert samples()["masquerade_renders_running",] == 0
+
+
+def test_calls_to_the_object_store_are_timed_failures_too(samples, settings):
+    name = "masquerade_storage_seconds_count", ("operation", "head")
+    before = samples().get(name, 0)
+    with pytest.raises(NotFound):
+        Storage(settings).size("uploads/none")
+    assert samples()[name] == before + 1
+
+
+def test_the_stages_of_videos_are_summed_up(samples, settings):
+    store = JobQueue(settings).store
+    for _ in range(2):
+        job = store.begin(store.create("uploads/x", {}, 1), ())
+        store.finish(job, {"timings": {"fetch_ms": 500.4, "render_ms": 2000, "total_ms": 2600}})
+    found = samples()
+    name = "masquerade_video_stage_seconds_total"
+    assert found[name, ("stage", "fetch")] == 1
+    assert found[name, ("stage", "render")] == 4
+    assert found[name, ("stage", "store")] == 0
+
+
+@pytest.mark.parametrize(
+    ("quota", "most"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 99), (None, 99)]
+)
+def test_a_containers_limit_bounds_the_cores(tmp_path, monkeypatch, quota, most):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(99)))
+    file = tmp_path / "cpu.max"
+    if quota:
+        file.write_text(quota + "\n")
+    assert cores(file) == most
+
+
+def test_the_number_of_processes_may_be_said(monkeypatch):
+    monkeypatch.setenv("WEB_CONCURRENCY", "7")
+    assert processes() == 7
