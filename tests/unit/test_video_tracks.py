@@ -1,0 +1,122 @@
+"""Sound and subtitles of videos: copied bit for bit where MP4 holds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from video_runs import run
+
+from tests import clips
+from tests.clips import Clip, Sound
+
+TEXTS = ((0.1, 0.3, "hello"), (0.5, 0.7, "{\\i1}you{\\i0}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.mp4", "aac"),
+        ("a.mkv", "aac"),
+        ("a.mp4", "libmp3lame"),
+        ("a.avi", "libmp3lame"),
+        ("a.mp4", "ac3"),
+        ("a.ts", "ac3"),
+        ("a.ts", "eac3"),
+        ("a.mp4", "alac"),
+        ("a.webm", "libopus"),
+        ("a.mkv", "flac"),
+    ],
+)
+def test_sound_is_copied_bit_for_bit(tmp_path: Path, name: str, codec: str) -> None:
+    vp9 = {"codec": "libvpx-vp9"} if name.endswith("webm") else {}
+    path = clips.make(tmp_path / name, Clip(sounds=[Sound(codec)], **vp9))
+    _, written, out = run(path)
+    assert (written.audio_tracks, written.audio_converted) == (1, 0)
+    assert clips.packets(out) == clips.packets(path)
+    assert lengths(out) == pytest.approx(lengths(path), abs=0.03)
+
+
+def test_adts_sound_is_copied_without_its_framing(tmp_path: Path) -> None:
+    path = clips.make(tmp_path / "a.ts", Clip(sounds=[Sound()]))
+    _, written, out = run(path)
+    assert written.audio_converted == 0
+    assert clips.packets(out) == [packet[7:] for packet in clips.packets(path)]
+
+
+@pytest.mark.parametrize(
+    ("name", "sound"),
+    [
+        ("a.mov", Sound("pcm_s16be")),
+        ("a.mkv", Sound("vorbis")),
+        ("a.ts", Sound("mp2")),
+        ("a.mkv", Sound("pcm_s16le", layout="5.1")),
+        ("a.avi", Sound("pcm_s16le", rate=11025, layout="mono")),
+        ("a.avi", Sound("pcm_s16le", rate=12345, layout="mono")),
+    ],
+)
+def test_other_sound_becomes_aac(tmp_path: Path, name: str, sound: Sound) -> None:
+    path = clips.make(tmp_path / name, Clip(sounds=[sound], frames=50))
+    _, written, out = run(path)
+    assert (written.audio_tracks, written.audio_converted, written.dropped) == (1, 1, ())
+    with av.open(str(out)) as file:
+        stream = file.streams.audio[0]
+        assert stream.codec_context.name == "aac"
+        assert stream.layout.name in (sound.layout, "5.1")
+        rate = stream.rate
+        wave = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(stream)])
+    assert len(wave) / rate == pytest.approx(2.0, abs=0.06)
+    spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave))))
+    assert np.argmax(spectrum) * rate / len(wave) == pytest.approx(sound.hertz, abs=2)
+
+
+def test_all_sound_tracks_keep_language_and_role(tmp_path: Path) -> None:
+    sounds = [Sound(), Sound("ac3", "deu", 880), Sound("pcm_s16le", "jpn", 1320)]
+    path = clips.make(tmp_path / "a.mkv", Clip(sounds=sounds))
+    _, written, out = run(path)
+    assert (written.audio_tracks, written.audio_converted) == (3, 1)
+    with av.open(str(out)) as file:
+        assert [s.language for s in file.streams.audio] == ["eng", "deu", "jpn"]
+        assert file.streams.audio[0].disposition & 1
+
+
+def test_sound_can_be_dropped(tmp_path: Path) -> None:
+    path = clips.make(tmp_path / "a.mp4", Clip(sounds=[Sound()], subtitles=TEXTS))
+    _, written, out = run(path, keep_audio=False)
+    assert (written.audio_tracks, written.subtitle_tracks) == (0, 1)
+    with av.open(str(out)) as file:
+        assert not file.streams.audio
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "mov_text"), ("a.mkv", "srt"), ("b.mkv", "ass")]
+)
+def test_text_subtitles_are_kept(tmp_path: Path, name: str, codec: str) -> None:
+    path = clips.make(tmp_path / name, Clip(subtitles=TEXTS, subtitle_codec=codec))
+    _, written, out = run(path)
+    assert (written.subtitle_tracks, written.dropped) == (1, ())
+    lines = {}
+    with av.open(str(out)) as file:
+        stream = file.streams.subtitles[0]
+        assert (stream.codec_context.name, stream.language) == ("mov_text", "fra")
+        for packet in file.demux(stream):
+            size = int.from_bytes(bytes(packet)[:2], "big") if packet.size else 0
+            if size:
+                start = float(packet.pts * packet.time_base)
+                lines[bytes(packet)[2 : 2 + size].decode()] = (
+                    start,
+                    start + float(packet.duration * packet.time_base),
+                )
+    assert lines == {
+        "hello": pytest.approx((0.1, 0.3), abs=0.002),
+        "you": pytest.approx((0.5, 0.7), abs=0.002),
+    }
+
+
+def lengths(path: Path) -> float:
+    """Seconds of decoded sound."""
+    with av.open(str(path)) as file:
+        stream = file.streams.audio[0]
+        return sum(frame.samples for frame in file.decode(stream)) / stream.rate
