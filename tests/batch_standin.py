@@ -8,6 +8,7 @@ attempt adds a line. A video longer than ``SEGMENT`` seconds is split.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -16,9 +17,11 @@ import time
 import types
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gateway.errors import revive
 from gateway.pipelines.blur_image import BlurredImage
+from gateway.storage import Storage
 
 JPEG = b"\xff\xd8\xff\xe0"
 MP4 = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom"
@@ -136,6 +139,19 @@ def install() -> None:
     # As in earnest, but sooner: this is what tests wait for.
     batch_tasks.BACKOFF = (0.3, 0.6)
     worker._BEAT, worker._LEASE = 1, 6
+
+
+def content(storage: Storage, key: str) -> bytes:
+    """What an object holds."""
+    out = io.BytesIO()
+    storage.fetch(key, out)
+    return out.getvalue()
+
+
+def numbers(queue: Any, batch: Any) -> tuple[str, dict[str, int]]:
+    """How a batch stands: its status and its counters."""
+    now = queue.get(batch.id)
+    return now.status, {k: now.counters[k] for k in ("total", "done", "skipped", "failed")}
 
 
 if __name__ == "__main__":

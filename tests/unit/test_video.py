@@ -11,7 +11,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from video_runs import LIMITS, run
 
 from gateway.errors import Cancelled
 from gateway.media.video import (
@@ -22,6 +21,7 @@ from gateway.media.video import (
 )
 from tests import clips
 from tests.clips import Clip, Sound
+from tests.unit.video_runs import LIMITS, run
 
 QUIET_X265 = {"x265-params": "log-level=none"}
 

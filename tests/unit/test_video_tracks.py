@@ -7,10 +7,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from video_runs import run
 
 from tests import clips
 from tests.clips import Clip, Sound
+from tests.unit.video_runs import run
 
 TEXTS = ((0.1, 0.3, "hello"), (0.5, 0.7, "{\\i1}you{\\i0}"))
 

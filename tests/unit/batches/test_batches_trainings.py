@@ -1,0 +1,68 @@
+"""Trainings as batches of one task."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway import training
+from gateway.errors import TrainingFailed
+from gateway.jobs import batch_tasks, spec
+
+# trainings
+
+
+@pytest.fixture
+def train(queue, settings, storage, monkeypatch):
+    """Submit a training and do it, with a run that is played."""
+    batch = queue.submit(spec.Spec(pipeline="train", model="rigger", params={"rate": 0.1}))
+
+    def train(run):
+        monkeypatch.setattr(training, "run", run)
+        batch_tasks.attempt(batch.id, "train", settings, queue, storage, settings.job_retries)
+
+    return batch, train
+
+
+def test_a_training_runs_to_its_result(queue, train):
+    batch, go = train
+    assert (batch.kind, queue.training.count, queue.rq.count) == ("training", 1, 0)
+
+    def run(job_id, order, storage, progress, *, note, settings):
+        assert (job_id, order["model"], order["params"]) == (batch.id, "rigger", {"rate": 0.1})
+        progress("train", 5, 10)
+        (told,) = queue.store.running(batch.id).values()
+        assert (told["stage"], told["fraction"]) == ("train", 0.5)
+        note({"step": 5})
+        assert queue.get(batch.id).state == {"step": 5}
+        return {"checkpoint": "key"}
+
+    go(run)
+    done = queue.get(batch.id)
+    assert (done.status, done.result) == ("done", {"checkpoint": "key"})
+
+
+def test_a_training_that_is_told_to_stop_waits_again(queue, train):
+    batch, go = train
+
+    def run(*_, **__):
+        raise training.HandedBack("told to stop")
+
+    with pytest.raises(batch_tasks.HandedBack):
+        go(run)
+    assert dict(queue.store.states(batch.id)) == {"train": "queued"}
+    go(lambda *_, **__: {"checkpoint": "key"})
+    assert queue.get(batch.id).status == "done"
+
+
+def test_a_training_that_fails_can_be_tried_again(queue, train):
+    batch, go = train
+
+    def run(*_, **__):
+        raise TrainingFailed("it diverged")
+
+    go(run)
+    failed = queue.get(batch.id)
+    assert (failed.status, failed.error["code"]) == ("failed", "training-failed")
+    assert queue.retry(failed) == 1
+    go(lambda *_, **__: {"checkpoint": "key"})
+    assert queue.get(batch.id).status == "done"
