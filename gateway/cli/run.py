@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from gateway.cli.plan import Item
 from gateway.cli.show import Board
 from gateway.client import Client, Job, Result
 from gateway.errors import Cancelled, MasqueradeError, PodUnreachable
 from gateway.media.names import with_extension
+from gateway.replacing import replacing
 
 # How far along a file is after each of its three parts.
 _SENT, _RENDERED = 0.1, 0.9
@@ -193,21 +193,6 @@ class Runner:
                 raise MasqueradeError(f"{target} is the source itself; give another -o")
             self._taken.add(target)
         return target
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[BinaryIO]:
-    """A file that takes the target's place at once when the block succeeds, or never was."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
-            yield file
-        part.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
 
 
 def _finished(job: Job) -> Result:

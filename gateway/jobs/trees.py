@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
 from gateway.errors import BadOption, EmptyInput, Forbidden, NotFound, StorageUnavailable
+from gateway.replacing import replacing
 from gateway.settings import MIB, Settings
 from gateway.storage import OURS, Link, Storage, was_denied
 
@@ -260,11 +260,10 @@ class FolderTree:
         for place in (told, target):
             if not place.parent.resolve().is_relative_to(self._root):
                 raise Forbidden("a link in the output folder leads out of the allowed one")
-            place.parent.mkdir(parents=True, exist_ok=True)
         told.unlink(missing_ok=True)
-        with _replacing(target) as file:
+        with replacing(target) as file:
             shutil.copyfileobj(body, file, MIB)
-        with _replacing(told) as file:
+        with replacing(told) as file:
             file.write(json.dumps(dict(note)).encode())
 
     def link(self, name: str) -> Link | None:  # noqa: ARG002
@@ -298,16 +297,3 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _version(stat: os.stat_result) -> str:
     return f"{stat.st_size}-{stat.st_mtime_ns}"
-
-
-@contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[BinaryIO]:
-    """A file that takes the target's place at once when the block succeeds, or never was."""
-    part = target.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with part.open("xb") as file:
-            yield file
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

@@ -19,11 +19,11 @@ from gateway import cli
 from gateway.choices import AUDIO, SCALES, SHAPES, STYLES, THRESHOLDS
 from gateway.cli import common
 from gateway.cli.plan import UsageError, plan
-from gateway.cli.run import replacing
 from gateway.cli.show import duration
 from gateway.errors import BadOption
 from gateway.media.names import with_extension
 from gateway.pipelines.options import BlurOptions
+from gateway.replacing import replacing
 
 ROOT = Path(cli.__file__).parents[2]
 
