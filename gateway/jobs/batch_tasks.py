@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from gateway.errors import Cancelled, MasqueradeError, RendererFailed
 from gateway.jobs import listing, rendering, segments, tasks
@@ -28,20 +29,33 @@ class HandedBack(tasks.TryAgain):
     """Raised out of a training that was told to stop: it goes on where it is queued again."""
 
 
-inherited: Storage | None = None
-"""A client that the worker has made and never used: it costs each work-horse as much time as
-all else around an item. Used ones would have connections that two processes share."""
+@dataclass(frozen=True)
+class Tools:
+    """What a task is done with."""
+
+    settings: Settings
+    queue: BatchQueue
+    storage: Storage
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Tools:
+        """New ones; opens no connection yet."""
+        return cls(settings, JobQueue(settings).batches, Storage(settings))
+
+
+inherited: Tools | None = None
+"""Made by the worker, which never uses them: they cost each work-horse as much time as all else
+around an item. Used ones would have connections that two processes share."""
 
 BACKOFF = (2, 10)  # seconds before the second and every later attempt
 
 
 def work(batch_id: str, key: str) -> None:
     """The task that RQ calls in the work-horse."""
-    settings = Settings.from_env()
-    name = f"batch-{batch_id[:6]}-{key[:8]}"
-    with tasks.under_way(_KINDS.get(key) or _KINDS[key[:2]], name, settings) as retries_left:
-        storage = inherited or Storage(settings)
-        attempt(batch_id, key, settings, JobQueue(settings).batches, storage, retries_left)
+    tools = inherited or Tools.connect(Settings.from_env())
+    name, kind = f"batch-{batch_id[:6]}-{key[:8]}", _KINDS.get(key) or _KINDS[key[:2]]
+    with tasks.under_way(kind, name, tools.settings) as retries_left:
+        attempt(batch_id, key, tools.settings, tools.queue, tools.storage, retries_left)
 
 
 def attempt(

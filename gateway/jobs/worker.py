@@ -61,7 +61,7 @@ class VideoWorker(Worker):
         self._settings = settings
         self._jobs = JobQueue(settings)
         self._storage = Storage(settings)
-        batch_tasks.inherited = Storage(settings)
+        batch_tasks.inherited = batch_tasks.Tools.connect(settings)
         self._handing_back = self._trains = False
         self.nothing_left = False
         super().__init__(
