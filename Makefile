@@ -43,7 +43,7 @@ status: ## its processes
 	@$(BIN)/python -m deploy.local.pod status
 
 test: setup lint lint-k8s ## lint and all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-images: setup ## build the images' roots without an engine and run them (as root, with debootstrap)
 	@$(BIN)/python -m pytest deploy/images --timeout 3600 -s

@@ -201,12 +201,13 @@ def test_a_failing_supervisor_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
         Pod(tmp_path, free_port())._start({})
 
 
-@pytest.mark.parametrize("content", [None, "", "abc", "999999999", str(os.getpid())])
+@pytest.mark.parametrize("content", [None, "", "abc", "999999999", "the tests' own"])
 def test_a_pid_file_of_nobody_or_of_another_is_no_running_pod(
     tmp_path: Path, content: str | None
 ) -> None:
     if content is not None:
-        (tmp_path / "supervisord.pid").write_text(content)
+        own = content == "the tests' own"
+        (tmp_path / "supervisord.pid").write_text(str(os.getpid()) if own else content)
     pod = Pod(tmp_path)
     assert not pod.running()
     assert pod.down() is False
