@@ -170,5 +170,7 @@ resource "aws_eks_addon" "these" {
   addon_name               = each.key
   service_account_role_arn = each.value.role
   configuration_values     = each.value.values
-  depends_on               = [aws_eks_node_group.nodes]
+  # A new cluster comes with some of them already, which these take over.
+  resolve_conflicts_on_create = "OVERWRITE"
+  depends_on                  = [aws_eks_node_group.nodes]
 }

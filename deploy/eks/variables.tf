@@ -10,9 +10,9 @@ variable "cluster" {
 }
 
 variable "kubernetes_version" {
-  description = "Kubernetes version; native sidecars need 1.29 or newer."
+  description = "Kubernetes version, 1.30 or newer; choose one in EKS's standard support."
   type        = string
-  default     = "1.33"
+  default     = "1.35"
 }
 
 variable "subnet_ids" {

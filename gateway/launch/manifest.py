@@ -117,6 +117,7 @@ def _pod(order: Order, settings: Settings) -> dict[str, Any]:
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 30,
+        "nodeSelector": {"kubernetes.io/arch": "amd64"},  # as the images are
         # A Service named masquerade would put MASQUERADE_PORT… into the environment,
         # where only settings may have that prefix.
         "enableServiceLinks": False,

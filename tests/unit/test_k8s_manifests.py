@@ -129,6 +129,7 @@ def test_workers_are_those_that_the_launcher_makes():
         launched = code["template"]["spec"]
         same = (
             "securityContext",
+            "nodeSelector",
             "enableServiceLinks",
             "automountServiceAccountToken",
             "terminationGracePeriodSeconds",
