@@ -31,7 +31,7 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.request_class = SpoolingRequest
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    observe.register(app, settings)
+    observe.register(app, settings, services.gates.receiving)
     problems.register(app, settings)
     for routes in (blur, classify, rigs, animate, motions, batches, jobs, ops):
         app.register_blueprint(routes.blueprint(services))

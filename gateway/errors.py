@@ -120,6 +120,12 @@ class Busy(MasqueradeError):
     retry_after = 2
 
 
+class ClientGone(MasqueradeError):
+    """The client has closed its connection; nobody will read this."""
+
+    status, code, title = 499, "client-gone", "Client gone"
+
+
 class ModelUnavailable(MasqueradeError):
     """The model server is down, restarting or not answering."""
 

@@ -10,6 +10,8 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import gc  # noqa: E402
+import itertools  # noqa: E402
 import os  # noqa: E402
 import shutil  # noqa: E402
 import signal  # noqa: E402
@@ -25,7 +27,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 
 from prometheus_client import multiprocess  # noqa: E402
 
-from gateway import stopping  # noqa: E402
+from gateway import admission, loop_lag, stopping  # noqa: E402
 from gateway.http.observe import LARGE_BODY  # noqa: E402
 from gateway.logs import configuration  # noqa: E402
 from gateway.settings import Settings, processes  # noqa: E402
@@ -64,6 +66,24 @@ def when_ready(server: Any) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give a new process a row of its own on the board of what is in."""
+    taken = {other.row for other in server.WORKERS.values()}
+    worker.row = next(row for row in itertools.count() if row not in taken)
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Have it write that one."""
+    admission.SHARED.sit(worker.row)
+
+
+def post_worker_init(_worker: Any) -> None:
+    """Watch the event loop, and keep the garbage collector from stopping it for 0.1 s."""
+    gc.collect()
+    gc.freeze()  # what the start has made stays for good, and is not looked at again
+    loop_lag.start()
+
+
 def pre_request(_worker: Any, request: Any) -> None:
     """Close the connection after a large body, whether it was read or refused, and while the
     gateway drains, so that a proxy takes its next request elsewhere.
@@ -78,7 +98,8 @@ def pre_request(_worker: Any, request: Any) -> None:
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """Take a gone process's gauges out of the metrics."""
+    """Take a gone process's gauges out of the metrics, and what it had in off the board."""
+    admission.SHARED.wipe(worker.row)
     multiprocess.mark_process_dead(worker.pid)
 
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_MOMENTS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
 REQUESTS = Counter("masquerade_requests_total", "Requests", ["route", "method", "status"])
 LATENCY = Histogram(
@@ -43,7 +44,29 @@ RENDERS = Gauge(
     ["kind"],
     multiprocess_mode="livesum",
 )
-
+REFUSED = Counter(
+    "masquerade_refused_total", "Requests refused because too much was in already", ["kind"]
+)
+LOOP_LAG = Histogram(
+    "masquerade_event_loop_lag_seconds",
+    "How much later than due the event loop took its next turn",
+    buckets=_MOMENTS,
+)
+LOOP_BLOCKED = Histogram(
+    "masquerade_event_loop_blocked_seconds",
+    "The part of it in which the process itself computed",
+    buckets=_MOMENTS,
+)
+LOOP_LAG_MAX = Gauge(
+    "masquerade_event_loop_lag_max_seconds",
+    "The largest lag within the last minute or two",
+    multiprocess_mode="livemax",
+)
+LOOP_BLOCKED_MAX = Gauge(
+    "masquerade_event_loop_blocked_max_seconds",
+    "The same of the part in which the process itself computed",
+    multiprocess_mode="livemax",
+)
 
 CLASSIFY_STAGES = Histogram(
     "masquerade_classify_stage_seconds",
@@ -89,6 +112,11 @@ def drawing_in_flight() -> AbstractContextManager[None]:
 def storage(operation: str, seconds: float) -> None:
     """Count one call to the object store."""
     STORAGE.labels(operation).observe(seconds)
+
+
+def refused(kind: str) -> None:
+    """Count one request that was refused because too much of its kind was in."""
+    REFUSED.labels(kind).inc()
 
 
 def at_renderer(kind: str) -> AbstractContextManager[None]:

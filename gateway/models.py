@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import urllib3
 
-from gateway import carry, traces
+from gateway import carry, deadline, traces
 from gateway.drawings.character import PARENTS
 from gateway.errors import BadMedia, ModelUnavailable, TooLarge
 from gateway.faces.boxes import Detections
@@ -32,6 +32,7 @@ U8 = npt.NDArray[np.uint8]
 T = TypeVar("T")
 
 READY_TIMEOUT = 1.0
+_SHORTEST = 0.001  # seconds of waiting; urllib3 takes no less than something
 _CONNECTIONS = 32  # kept open to the model server, a model and process; more come and go
 
 
@@ -124,6 +125,7 @@ class Model:
         return found
 
     def _post(self, body: Any, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        deadline.check()
         with traces.span(f"model {self.name}", "client"):
             try:
                 return self._http.request(
@@ -136,9 +138,12 @@ class Model:
                         **carry.headers(),
                         **self._auth("inference"),
                     },
-                    timeout=urllib3.Timeout(connect=2.0, read=self._timeout),
+                    timeout=urllib3.Timeout(
+                        connect=2.0, read=max(_SHORTEST, min(self._timeout, deadline.left()))
+                    ),
                 )
             except (urllib3.exceptions.HTTPError, OSError):
+                deadline.check()
                 raise ModelUnavailable(f"the {self.title} does not answer; try again") from None
 
     def _auth(self, kind: str) -> dict[str, str]:
@@ -198,6 +203,22 @@ class FaceDetector(Model):
 
     def _detect(self, body: Any, threshold: float) -> list[Detections]:
         return self._ask(body, _faces, {"X-Threshold": f"{threshold:.3f}"})
+
+
+class VideoDetector(FaceDetector):
+    """The same network in a process of its own, which yields to the one that photos wait for.
+
+    A model server that has no such process, as on a GPU, is asked for the other one.
+    """
+
+    name = "face_detector_jobs"
+
+    def _post(self, body: Any, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        answer = super()._post(body, headers)
+        if answer.status == 404 and self._url.endswith(self.name):
+            self._url = self._url.removesuffix(self.name) + FaceDetector.name
+            answer = super()._post(body, headers)
+        return answer
 
 
 @dataclass(frozen=True)

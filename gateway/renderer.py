@@ -19,17 +19,20 @@ import math
 import re
 import resource
 import signal
+import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, g, request
 
-from gateway import logs, renderer_drawings, traces
+from gateway import deadline, logs, renderer_drawings, traces
 from gateway.carry import REQUEST_ID
 from gateway.errors import (
     BadRequest,
+    ClientGone,
     DeadlineExceeded,
     DiskFull,
     MasqueradeError,
@@ -37,8 +40,9 @@ from gateway.errors import (
     TooLarge,
     is_disk_full,
 )
+from gateway.http.hangups import has_hung_up
 from gateway.http.records import record
-from gateway.http.rendering import DEADLINE, META_LENGTH, OPTIONS
+from gateway.http.rendering import DEADLINE, META_LENGTH, OPTIONS, WORKED
 from gateway.media.images import ImageLimits
 from gateway.media.video import VideoLimits, probe
 from gateway.models import FaceDetector, Rigger
@@ -75,7 +79,9 @@ def create_renderer(
         g.begun, g.span = time.perf_counter(), contextlib.ExitStack()
         g.span.enter_context(traces.span(f"render {request.path}", "server", dict(request.headers)))
         # Its gateway may have given up while it waited; rendering it would delay the others.
+        deadline.start(_deadline() - time.time())
         check_deadline(_deadline(), "the service was too busy to finish this file in time")
+        check_wanted(_connection())
         # Ends the process, also amid a decoder's code that never returns.
         if math.isfinite(_deadline()):
             signal.setitimer(signal.ITIMER_REAL, _deadline() - time.time() + _GRACE)
@@ -83,6 +89,7 @@ def create_renderer(
     @app.after_request
     def end(response: Response) -> Response:
         route, begun, span = request.path, g.begun, g.span
+        response.headers[WORKED] = f"{time.perf_counter() - begun:.4f}"
 
         def close() -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -102,7 +109,8 @@ def create_renderer(
     @app.post("/image")
     def image() -> Response:
         options = BlurOptions(**json.loads(request.headers[OPTIONS]))
-        blurred = blur_image(request.get_data(cache=False), options, detector, image_limits, review)
+        data, check = request.get_data(cache=False), partial(check_wanted, _connection())
+        blurred = blur_image(data, options, detector, image_limits, review, check)
         traces.stages(blurred.timings)
         meta = json.dumps(
             {
@@ -141,10 +149,11 @@ def create_renderer(
 
     @app.post("/drawing")
     def drawing() -> Response:
-        deadline = _deadline()
+        until, connection = _deadline(), _connection()
 
         def check() -> None:
-            check_deadline(deadline, "this took longer than it may; ask for less at once")
+            check_deadline(until, "this took longer than it may; ask for less at once")
+            check_wanted(connection)
 
         records = renderer_drawings.work(
             request.get_data(cache=False), rigger, image_limits, check, review
@@ -163,10 +172,21 @@ def create_renderer(
     return app
 
 
-def check_deadline(deadline: float, message: str) -> None:
+def check_deadline(until: float, message: str) -> None:
     """Raise DeadlineExceeded when the moment (seconds since the epoch) has passed."""
-    if time.time() > deadline:
+    if time.time() > until:
         raise DeadlineExceeded(message)
+
+
+def check_wanted(connection: socket.socket | None) -> None:
+    """Raise ClientGone when the gateway has given up a request by closing its connection."""
+    if connection is not None and has_hung_up(connection.fileno()):
+        raise ClientGone("the gateway does not wait for this any more")
+
+
+def _connection() -> socket.socket | None:
+    connection: socket.socket | None = request.environ.get("gunicorn.socket")
+    return connection
 
 
 def _deadline() -> float:

@@ -116,6 +116,11 @@ class Settings:
     renderer_url: str = _knob(
         "http://127.0.0.1:8090", "URL", "renderer processes that decode and draw"
     )
+    renderer_large_url: str = _knob(
+        "",
+        "URL",
+        "as many for large photos, animations and drawings; empty: they share the others",
+    )
     renderer_memory: int = _knob(
         1536 * MIB, "bytes", "address space one renderer may add", _positive
     )
@@ -177,11 +182,26 @@ class Settings:
     max_image_frames: int = _knob(600, "frames", "longest animated picture", _positive)
     max_video_pixels: int = _knob(8_912_896, "pixels", "largest video frame (4096×2176)", _positive)
     max_video_seconds: float = _knob(4 * 3600.0, "s", "longest video", _positive)
+    max_receiving_bytes: int = _knob(
+        0, "bytes", "bodies coming in or spooled, all together; 0: four of the largest", _natural
+    )
     max_photos_in_flight: int = _knob(
-        16, "count", "photos being rendered or waiting, per gateway process", _positive
+        0, "count", "small photos at work or waiting; 0: 8 for each renderer process", _natural
+    )
+    max_large_photos_in_flight: int = _knob(
+        0, "count", "the same of large photos and animations; 0: 4 for each process", _natural
     )
     max_drawings_in_flight: int = _knob(
-        8, "count", "drawings being rigged or animated or waiting, per gateway process", _positive
+        0, "count", "drawings at work or waiting; 0: 8 for each renderer process", _natural
+    )
+    photo_patience: float = _knob(
+        1.0,
+        "s",
+        "a photo or classification that would take longer, with its wait, is refused",
+        _positive,
+    )
+    drawing_patience: float = _knob(
+        25.0, "s", "the same of a drawing, a large photo or an animation", _positive
     )
     max_wait: float = _knob(120.0, "s", "largest ?wait= on a video", _natural)
     # image categories
@@ -193,7 +213,7 @@ class Settings:
     )
     max_classify_images: int = _knob(16, "count", "most images in one classification", _positive)
     max_classify_in_flight: int = _knob(
-        64, "count", "classifications at work or waiting, per gateway process", _positive
+        0, "count", "images being classified or waiting; 0: 64 for each process", _natural
     )
     fetch_hosts: str = _knob(
         "",

@@ -105,7 +105,7 @@ class Storage:
         public = settings.s3_public_endpoint
         self._signer = self._connect(public) if public else self._client
         self._transfer = TransferConfig(
-            multipart_threshold=16 * MIB, multipart_chunksize=8 * MIB, max_concurrency=4
+            multipart_threshold=8 * MIB, multipart_chunksize=8 * MIB, max_concurrency=4
         )
 
     def _connect(self, endpoint: str) -> Any:

@@ -20,10 +20,10 @@ import numpy as np
 
 try:  # inside an archive these are siblings
     from centerface import Faces, detect
-    from runtime import BadInput, Image, load_network, read_images, tell
+    from runtime import BadInput, Image, load_network, make_way, read_images, tell
 except ModuleNotFoundError:
     from handlers.centerface import Faces, detect
-    from handlers.runtime import BadInput, Image, load_network, read_images, tell
+    from handlers.runtime import BadInput, Image, load_network, make_way, read_images, tell
 
 DEFAULT_THRESHOLD = 0.2
 THRESHOLD_HEADER = "X-Threshold"
@@ -64,6 +64,7 @@ class FaceDetector:
 
     def initialize(self, context: Any) -> None:
         """Load the network of the archive and run it once, so that ready means ready."""
+        make_way(context)
         properties = context.system_properties
         gpu_id = properties.get("gpu_id")
         path = Path(properties["model_dir"]) / context.manifest["model"]["serializedFile"]

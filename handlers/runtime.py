@@ -32,6 +32,8 @@ NPY_MAGIC = b"\x93NUMPY"
 MAX_FRAMES = 64
 REQUEST_ID = "X-Request-Id"
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
+BACKGROUND = "_jobs"
+"""How the names end under which a model is registered once more, for work that can wait."""
 
 
 def tell(context: Any, batch: int, images: int, begun: float) -> None:
@@ -64,6 +66,12 @@ def tell(context: Any, batch: int, images: int, begun: float) -> None:
         context.metrics.add_metric(
             name, value, unit, dimensions=dimensions, metric_type=MetricTypes.HISTOGRAM
         )
+
+
+def make_way(context: Any) -> None:
+    """Give this process, and the threads it will start, less priority where its work can wait."""
+    if context.model_name.endswith(BACKGROUND):
+        os.nice(10)
 
 
 class BadInput(ValueError):

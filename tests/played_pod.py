@@ -40,11 +40,15 @@ FIGURE = figure()
 
 
 class PlayedModel:
-    """Answers like TorchServe; finds one face or figure, after ``delay`` seconds."""
+    """Answers like TorchServe; finds one face or figure, after ``delay`` seconds.
+
+    ``slow``: the only model that is so slow; empty for all. ``asked``: how often it was.
+    """
 
     def __init__(self):
         self.delay = 0.0
-        self.waiting = 0
+        self.slow = ""
+        self.waiting = self.asked = 0
         played = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -53,8 +57,9 @@ class PlayedModel:
 
             def do_POST(self):
                 self.rfile.read(int(self.headers["Content-Length"]))
+                played.asked += 1
                 played.waiting += 1
-                time.sleep(played.delay)
+                time.sleep(played.delay if self.path.endswith(played.slow) else 0)
                 played.waiting -= 1
                 if self.path.endswith("/rigger"):
                     self.reply({"images": [{"figures": [FIGURE]}]})
@@ -96,8 +101,11 @@ class Pod:
 
 
 @contextlib.contextmanager
-def played_pod(redis_url, s3_endpoint, folder):
-    """A running :class:`Pod`, with short deadlines; logs go to ``folder``."""
+def played_pod(redis_url, s3_endpoint, folder, large=False):
+    """A running :class:`Pod`, with short deadlines; logs go to ``folder``.
+
+    large: whether there are renderer processes for large work only.
+    """
     model = PlayedModel()
     name = f"pod-{secrets.token_hex(4)}"
     settings = Settings(
@@ -108,6 +116,8 @@ def played_pod(redis_url, s3_endpoint, folder):
         torchserve_url=model.url,
         torchserve_management_url=model.url,
         renderer_url=f"http://127.0.0.1:{free_port()}",
+        renderer_large_url=f"http://127.0.0.1:{free_port()}" if large else "",
+        max_photos_in_flight=4,
         image_deadline=4,
         drawing_deadline=8,
         model_timeout=30.0,
@@ -138,9 +148,9 @@ def played_pod(redis_url, s3_endpoint, folder):
 @contextlib.contextmanager
 def calmed(pod):
     """What a test does with the pod leaves it working and clean."""
-    pod.model.delay = 0.0
+    pod.model.delay, pod.model.slow = 0.0, ""
     yield
-    pod.model.delay = 0.0
+    pod.model.delay, pod.model.slow = 0.0, ""
     wait_for(lambda: pod.post(astronaut()).status == 200)
     wait_for(lambda: not spooled(pod.gateway) and not spooled(pod.renderer))
     left = [key for key in keys(pod.storage) if key.startswith("uploads/")]

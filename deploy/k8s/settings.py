@@ -14,6 +14,7 @@ CHOSEN = {
     "launcher": "kubernetes",
     "k8s_service_account": "masquerade-worker",
     "k8s_owner": "masquerade",
+    "renderer_large_url": "http://127.0.0.1:8091",
     "drain": "10",  # until every proxy has heard that the pod leaves
 }
 """What differs from the defaults in a cluster, by the setting's name."""

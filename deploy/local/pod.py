@@ -2,6 +2,7 @@
 
 Supervisor keeps TorchServe, gateway, renderer, worker, Redis and an S3 server running.
 Everything it needs to know they learn from their environment, exactly as in a cluster.
+``WORKERS=4`` has four videos worked on at once.
 State, logs and secrets live in one folder (``.pod``, or ``POD_HOME``).
 """
 
@@ -35,7 +36,7 @@ GROUPS = {
 }
 _STORES = tuple(f"MASQUERADE_{name}" for name in ("S3_", "REDIS_", "TORCHSERVE_", "RENDERER_"))
 INTERNAL = (
-    *("s3", "redis", "renderer", "inference", "management", "metrics"),
+    *("s3", "redis", "renderer", "renderer_large", "inference", "management", "metrics"),
     *("grpc_inference", "grpc_management"),
 )
 
@@ -136,6 +137,7 @@ class Pod:
             "MASQUERADE_TORCHSERVE_METRICS_URL": f"http://{local['metrics']}",
             "MASQUERADE_TORCHSERVE_KEY_FILE": str(self.home / "torchserve" / "key_file.json"),
             "MASQUERADE_RENDERER_URL": f"http://{local['renderer']}",
+            "MASQUERADE_RENDERER_LARGE_URL": f"http://{local['renderer_large']}",
             "TS_INFERENCE_ADDRESS": f"http://{local['inference']}",
             "TS_MANAGEMENT_ADDRESS": f"http://{local['management']}",
             "TS_METRICS_ADDRESS": f"http://{local['metrics']}",
@@ -154,7 +156,8 @@ class Pod:
         plan = self._make_plan()
         self._plan_file.touch(mode=0o600)
         self._plan_file.write_text(json.dumps(asdict(plan)))
-        self._config.write_text(self._supervisor_config(plan))
+        workers = int({**os.environ, **extra_env}.get("WORKERS", 1))
+        self._config.write_text(self._supervisor_config(plan, workers))
         env = {k: v for k, v in os.environ.items() if not k.startswith(("MASQUERADE_", "AWS_"))}
         done = subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._config)],
@@ -185,7 +188,7 @@ class Pod:
     def _plan(self) -> Plan:
         return Plan(**json.loads(self._plan_file.read_text()))
 
-    def _supervisor_config(self, plan: Plan) -> str:
+    def _supervisor_config(self, plan: Plan, workers: int) -> str:
         python, home = sys.executable, self.home
         redis = (
             f"{redis_server()} --bind 127.0.0.1 --port {plan.ports['redis']} "
@@ -199,8 +202,10 @@ class Pod:
             "torchserve": f"nice -n 5 {python} -m serving.start",
             "renderer": f"nice -n 2 {python} -m gunicorn -c python:gateway.gunicorn_renderer",
             "gateway": f"{python} -m gunicorn -c python:gateway.gunicorn_gateway",
-            "worker": f"nice -n 10 {python} -m gateway.jobs.worker",
+            "worker": f"nice -n 15 {python} -m gateway.jobs.worker",
         }
+        more = {f"worker{number}": programs["worker"] for number in range(2, workers + 1)}
+        groups = {**GROUPS, "services": (*GROUPS["services"], *more)}
         sections = [
             f"[unix_http_server]\nfile={home}/supervisor.sock\nchmod=0600",
             f"[supervisord]\nlogfile={home}/logs/supervisord.log\npidfile={home}/supervisord.pid\n"
@@ -209,7 +214,7 @@ class Pod:
             "supervisor.rpcinterface:make_main_rpcinterface",
             f"[supervisorctl]\nserverurl=unix://{home}/supervisor.sock",
         ]
-        for name, command in programs.items():
+        for name, command in {**programs, **more}.items():
             folder = home / "torchserve" if name == "torchserve" else ROOT
             sections.append(
                 f"[program:{name}]\ncommand={command}\ndirectory={folder}\nautorestart=true\n"
@@ -217,7 +222,7 @@ class Pod:
                 f"stdout_logfile={home}/logs/{name}.log\nstdout_logfile_maxbytes=10MB\n"
                 f"stdout_logfile_backups=1"
             )
-        for priority, (group, names) in enumerate(reversed(GROUPS.items()), 1):
+        for priority, (group, names) in enumerate(reversed(groups.items()), 1):
             sections.append(f"[group:{group}]\nprograms={','.join(names)}\npriority={priority}")
         return "\n\n".join(sections) + "\n"
 

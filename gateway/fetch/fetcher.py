@@ -6,6 +6,7 @@ import http.client
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from gateway import deadline
 from gateway.fetch.connection import Clock, exchange
 from gateway.fetch.faults import (
     NotAnImage,
@@ -57,7 +58,7 @@ class Fetcher:
         Raises:
             SourceError: what is wrong, as one of its subclasses.
         """
-        clock = Clock(self._limits.seconds)
+        clock = Clock(min(self._limits.seconds, deadline.left()))
         target = parse(url)
         seen = {target.url}
         while True:

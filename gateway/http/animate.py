@@ -20,11 +20,13 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.post("/v1/animate")
     def animate() -> Response:
+        services.gates.drawings.check()
         with receive(request, settings, ("upload_id", "rig_id")) as incoming:
             return jsonify(drawings.animate(services, incoming, _wish(services, incoming)))
 
     @routes.post("/")
     def phone() -> Response:
+        services.gates.drawings.check()
         with receive(request, settings) as incoming:
             return jsonify(drawings.animate_only(services, incoming, Wish(PHONE_MOTIONS)))
 

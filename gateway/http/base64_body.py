@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import mmap
 import re
 import time
 from collections.abc import Callable
@@ -21,14 +22,18 @@ _LIST_KEY = re.compile(rb'"files"[ \t\r\n]*:[ \t\r\n]*\[(?=[ \t\r\n]*")')
 _QUOTE = re.compile(rb'[ \t\r\n]*"')
 _COMMA = re.compile(rb"[ \t\r\n]*,")
 _DATA_URL = re.compile(rb"data:[^,\"\\]{0,200}?;base64,")
-_STANDARD = bytes.maketrans(b"-_", b"+/")
+LETTERS = bytes.maketrans(b"-_", b"+/")
+"""From the URL-safe alphabet to the standard one."""
 _NOT_A_STRING = "'file' must be one base64 string at the top of the JSON object"
 _NOT_A_LIST = "'files' must be a list of base64 strings, without a 'file' beside it"
 _PIECE = 512 * 1024  # characters decoded at a time
 _LONGEST_REST = 64 * 1024  # bytes of everything but the file
+_TOO_LONG = _LONGEST_REST + 1
+
+Body = bytes | mmap.mmap
 
 
-def take_apart(body: bytes, out: BinaryIO) -> dict[str, Any]:
+def take_apart(body: Body, out: BinaryIO) -> dict[str, Any]:
     """Decode ``file`` into ``out`` and return the other members.
 
     Without a top-level string ``file`` nothing is written and all members are returned.
@@ -36,15 +41,15 @@ def take_apart(body: bytes, out: BinaryIO) -> dict[str, Any]:
     Raises:
         BadRequest: not a JSON object, or not base64.
     """
-    key = _KEY.search(body)
+    key = _KEY.search(body, 0, _LONGEST_REST)
     end = body.find(b'"', key.end()) if key else -1
     if key is None or end < 0:
-        whole = _object(body)
+        whole = _object(body[:_TOO_LONG])
         if "file" in whole:
             raise BadRequest(_NOT_A_STRING)
         return whole
     # An empty string stands in for the file, so the rest is checked as it was sent.
-    rest = _object(body[: key.end()] + body[end:])
+    rest = _object(body[: key.end()] + body[end : end + _TOO_LONG])
     if rest.get("file") != "":
         raise BadRequest(_NOT_A_STRING)
     del rest["file"]
@@ -53,7 +58,7 @@ def take_apart(body: bytes, out: BinaryIO) -> dict[str, Any]:
 
 
 def take_all_apart(
-    body: bytes, new_file: Callable[[], BinaryIO], most: int
+    body: Body, new_file: Callable[[], BinaryIO], most: int
 ) -> tuple[list[BinaryIO], dict[str, Any]]:
     """As :func:`take_apart`, for ``{"file": …}`` or ``{"files": ["<base64>", …]}``.
 
@@ -63,7 +68,7 @@ def take_all_apart(
     Raises:
         BadRequest: not a JSON object, or not base64. TooLarge: more than ``most`` files.
     """
-    key = _LIST_KEY.search(body)
+    key = _LIST_KEY.search(body, 0, _LONGEST_REST)
     if key is None:
         file = new_file()
         rest = take_apart(body, file)
@@ -72,7 +77,7 @@ def take_all_apart(
         return ([file] if file.tell() else []), rest
     spans, end = _strings(body, key.end(), most)
     # An empty list stands in for the files, so the rest is checked as it was sent.
-    rest = _object(body[: key.end()] + body[end:])
+    rest = _object(body[: key.end()] + body[end : end + _TOO_LONG])
     if rest.get("files") != [] or "file" in rest:
         raise BadRequest(_NOT_A_LIST)
     files = []
@@ -82,7 +87,7 @@ def take_all_apart(
     return files, rest
 
 
-def _strings(body: bytes, at: int, most: int) -> tuple[list[tuple[int, int]], int]:
+def _strings(body: Body, at: int, most: int) -> tuple[list[tuple[int, int]], int]:
     """Where the strings of a JSON list are, after its bracket, and where the list ends."""
     spans: list[tuple[int, int]] = []
     while start := _QUOTE.match(body, at):
@@ -111,7 +116,7 @@ def _object(text: bytes) -> dict[str, Any]:
     return value
 
 
-def _decode(body: bytes, at: int, end: int, out: BinaryIO) -> None:
+def _decode(body: Body, at: int, end: int, out: BinaryIO) -> None:
     prefix = _DATA_URL.match(body, at, end)
     if prefix:
         at = prefix.end()
@@ -133,7 +138,7 @@ def _letters(text: bytes) -> bytes:
     """Without what JSON encoders escape or wrap, in the standard alphabet."""
     if b"\\" in text:
         text = text.replace(b"\\/", b"/").replace(b"\\n", b"").replace(b"\\r", b"")
-    return text.translate(_STANDARD, b" \t\r\n")
+    return text.translate(LETTERS, b" \t\r\n")
 
 
 def _bytes(text: bytes, *, last: bool) -> bytes:

@@ -7,9 +7,10 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from gateway import stopping
+from gateway import deadline, stopping
 from gateway.errors import BadOption, BadRequest, Cancelled, TooLarge, revive
 from gateway.http import flows
+from gateway.http.first_look import turn_away
 from gateway.http.intake import read_json, receive, wait_seconds
 from gateway.http.views import instant, job_view
 from gateway.jobs.store import Job
@@ -18,6 +19,7 @@ from gateway.settings import MIB
 from gateway.storage import UPLOADS, new_token
 
 _LONGEST_WISH = 64 * 1024  # bytes of JSON
+_ANSWERING = 0.1  # seconds before a request's deadline in which it is told how far its job is
 _POLL = 0.1  # seconds between two looks at a job that a request waits for
 
 
@@ -29,6 +31,7 @@ def blueprint(services: flows.Services) -> Blueprint:
     @routes.post("/v1/blur")
     def blur() -> Response | tuple[Response, int, dict[str, str]]:
         wait = wait_seconds(request, settings)
+        turn_away(request, services.gates)
         with receive(request, settings) as incoming:
             try:
                 options = BlurOptions.parse(incoming.options, threshold=settings.detect_threshold)
@@ -79,7 +82,7 @@ def _await_end(services: flows.Services, job: Job, seconds: float) -> Job:
     Raises:
         MasqueradeError: the reason, when it failed or was cancelled.
     """
-    until = time.monotonic() + seconds
+    until = time.monotonic() + min(seconds, deadline.left() - _ANSWERING)
     while job.live and time.monotonic() < until and not stopping.begun():
         time.sleep(_POLL)
         job = services.queue.get(job.id)

@@ -17,6 +17,7 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.post("/v1/classify")
     def classify() -> Response:
+        services.gates.classifications.check()
         with receive_images(request, services.settings) as asked:
             try:
                 options = ClassifyOptions.parse(asked.options)

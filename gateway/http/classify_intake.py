@@ -16,7 +16,7 @@ from flask import Request
 
 from gateway.errors import BadRequest, EmptyUpload, TooLarge, UnsupportedMedia
 from gateway.http import base64_body
-from gateway.http.intake import NOT_OPTIONS, body_limits, check_size, length_of
+from gateway.http.intake import NOT_OPTIONS, body_limits, check_size, length_of, mapped_body
 from gateway.settings import Settings
 
 _WANTED = "a 'file', an 'image_url' or an 'upload_id'"
@@ -50,11 +50,13 @@ def receive_images(request: Request, settings: Settings) -> Iterator[Asked]:
     limits = body_limits(settings)
     if request.mimetype not in limits:
         raise UnsupportedMedia(f"send {' or '.join(limits)}, with {_WANTED}")
-    request.max_content_length = limits[request.mimetype]
+    limit = limits[request.mimetype]
+    request.max_content_length = limit
     query = {name: value for name, value in request.args.items() if name not in NOT_OPTIONS}
     with contextlib.ExitStack() as files:
         if request.mimetype == "application/json":
-            asked = _from_json(request, query, files, settings.max_classify_images)
+            with mapped_body(request, limit) as body:
+                asked = _from_json(body, query, files, settings.max_classify_images)
         else:
             asked = _from_form(request, query)
         _check(asked, settings)
@@ -71,12 +73,11 @@ def _from_form(request: Request, query: dict[str, Any]) -> Asked:
 
 
 def _from_json(
-    request: Request, query: dict[str, Any], files: contextlib.ExitStack, most: int
+    body: base64_body.Body, query: dict[str, Any], files: contextlib.ExitStack, most: int
 ) -> Asked:
     def new_file() -> BinaryIO:
         return files.enter_context(tempfile.TemporaryFile())
 
-    body = request.get_data(cache=False)
     sent, members = base64_body.take_all_apart(body, new_file, most)
     options = {**query, **members}
     urls = _texts(options, "image_url", "image_urls")

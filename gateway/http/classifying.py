@@ -17,7 +17,7 @@ from contextvars import copy_context
 from typing import Any, BinaryIO
 
 from gateway import metrics
-from gateway.errors import Busy, MasqueradeError, NotFound, UnsupportedMedia
+from gateway.errors import MasqueradeError, NotFound, UnsupportedMedia
 from gateway.http.classify_intake import Asked, Image
 from gateway.http.flows import Services, delete, dropped_on_failure
 from gateway.http.intake import check_size
@@ -38,7 +38,7 @@ def classify(services: Services, asked: Asked, options: ClassifyOptions) -> dict
     """
     if services.classifier is None:
         raise NotFound("this service has no classifier")
-    with _place(services):
+    with services.gates.classifications.entered(len(asked.images)):
         if not asked.many:
             return _one(services, asked.images[0], options)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -71,6 +71,7 @@ def _one(services: Services, image: Image, options: ClassifyOptions) -> dict[str
         _check_picture(services, file)
         fetched = time.perf_counter()
         seen = services.renderer.shown(file, file.seek(0, os.SEEK_END))
+        services.gates.classifications.took(seen.seconds)
     decoded = time.perf_counter()
     found = services.classifier.classify_packed(seen.frames)
     done = time.perf_counter()
@@ -116,14 +117,3 @@ def _check_picture(services: Services, file: BinaryIO) -> None:
         raise UnsupportedMedia(
             "this is no picture that we read; JPEG, PNG, WebP, HEIC, AVIF and GIF are"
         )
-
-
-@contextlib.contextmanager
-def _place(services: Services) -> Iterator[None]:
-    """One of the bounded places for classifications that are at work or wait for it."""
-    if not services.classify_places.acquire(blocking=False):
-        raise Busy("all places for classifications are taken; try again in a moment")
-    try:
-        yield
-    finally:
-        services.classify_places.release()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, BinaryIO
 
 from gateway import carry, metrics
-from gateway.errors import Busy, NotFound, UnsupportedMedia
+from gateway.errors import NotFound, UnsupportedMedia
 from gateway.http import rig_store
 from gateway.http.flows import Services, delete, dropped_on_failure
 from gateway.http.intake import Incoming, check_size
@@ -185,6 +185,7 @@ def _make(services: Services, task: IO[bytes], rig_id: str, written: list[str]) 
                     puts.append(pool.submit(carry.along(_store), services, key, piece))
         for put in puts:
             put.result()
+    services.gates.drawings.took(made.timings["render_ms"] / 1000)
     return made
 
 
@@ -222,14 +223,9 @@ def _store(services: Services, key: str, piece: Piece) -> None:
 
 @contextlib.contextmanager
 def _place(services: Services) -> Iterator[None]:
-    """One of the bounded places for drawings that are at work or wait for it."""
-    if not services.drawing_places.acquire(blocking=False):
-        raise Busy("all places for drawings are taken; try again in a moment")
-    try:
-        with metrics.drawing_in_flight():
-            yield
-    finally:
-        services.drawing_places.release()
+    """In among the drawings that are at work or wait."""
+    with services.gates.drawings.entered(), metrics.drawing_in_flight():
+        yield
 
 
 @contextlib.contextmanager

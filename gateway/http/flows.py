@@ -14,12 +14,13 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from gateway import carry, metrics
-from gateway.errors import Busy, MasqueradeError, UnsupportedMedia, is_disk_full
+from gateway import admission, carry, deadline, metrics
+from gateway.admission import Admission, Board
+from gateway.errors import MasqueradeError, UnsupportedMedia, is_disk_full
 from gateway.fetch.fetcher import Fetcher
+from gateway.http.first_look import gate_of
 from gateway.http.intake import Incoming, check_size
 from gateway.http.rendering import Rendered, Renderer
 from gateway.http.views import photo_view
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _HEAD = 4096
-_PASSING = (404, 409, 429, 503)
+_PASSING = (404, 409, 429, 499, 503)
 
 
 @dataclass
@@ -49,15 +50,12 @@ class Services:
     renderer: Renderer
     models: Sequence[Any]
     classifier: Classifier | None = None
+    board: Board = field(default_factory=Board)
     fetcher: Fetcher = field(init=False)
-    places: BoundedSemaphore = field(init=False)
-    drawing_places: BoundedSemaphore = field(init=False)
-    classify_places: BoundedSemaphore = field(init=False)
+    gates: Admission = field(init=False)
 
     def __post_init__(self) -> None:
-        self.places = BoundedSemaphore(self.settings.max_photos_in_flight)
-        self.drawing_places = BoundedSemaphore(self.settings.max_drawings_in_flight)
-        self.classify_places = BoundedSemaphore(self.settings.max_classify_in_flight)
+        self.gates = Admission(self.settings, self.board)
         self.fetcher = Fetcher.from_settings(self.settings)
 
     @classmethod
@@ -77,6 +75,7 @@ class Services:
                 *([classifier] if classifier else []),
             ],
             classifier,
+            admission.SHARED,
         )
 
 
@@ -84,11 +83,11 @@ def blur_sent(services: Services, incoming: Incoming, options: BlurOptions) -> d
     """A file that came with the request: a finished photo's view, or a queued job."""
     file = incoming.file
     assert file is not None
-    kind = _kind(incoming.head(), incoming.size, services.settings)
-    if kind == "image":
-        with _place(services):
-            return _blur_photo(services, file, incoming.size, options)
-    info = services.renderer.probe(file)
+    head = incoming.head()
+    if _kind(head, incoming.size, services.settings) == "image":
+        return _blur_photo(services, file, head, incoming.size, options)
+    with services.gates.probes.entered():
+        info = services.renderer.probe(file)
     key = UPLOADS + new_token()
     try:
         services.storage.put(key, file, "application/octet-stream")
@@ -109,12 +108,13 @@ def blur_uploaded(services: Services, upload_id: str, options: BlurOptions) -> d
     with dropped_on_failure(services, key):
         size = storage.size(key)
         check_size(size, None, settings)
-        kind = _kind(storage.head(key, min(_HEAD, size)), size, settings)
-        if kind == "video":
+        head = storage.head(key, min(_HEAD, size))
+        if _kind(head, size, settings) == "video":
             return services.queue.submit(key, options.as_dict())
-        with _place(services), tempfile.TemporaryFile() as file:
+        gate_of(services.gates, head, size).check()
+        with tempfile.TemporaryFile() as file:
             storage.fetch(key, file)
-            view = _blur_photo(services, file, size, options)
+            view = _blur_photo(services, file, head, size, options)
     delete(services, key)
     return view
 
@@ -163,15 +163,20 @@ def _kind(head: bytes, size: int, settings: Settings) -> str:
 
 
 def _blur_photo(
-    services: Services, file: BinaryIO, size: int, options: BlurOptions
+    services: Services, file: BinaryIO, head: bytes, size: int, options: BlurOptions
 ) -> dict[str, Any]:
-    begun = time.perf_counter()
-    rendered = services.renderer.image(file, size, options)
-    with rendered.body:
-        drawn = time.perf_counter()
-        token = new_token()
-        keys = _store_photo(services.storage, token, rendered)
-    done = time.perf_counter()
+    gates = services.gates
+    gate = gate_of(gates, head, size)
+    with gate.entered(), metrics.photo_in_flight():
+        begun = time.perf_counter()
+        rendered = services.renderer.image(file, size, options, large=gate is gates.large_photos)
+        gate.took(rendered.seconds)
+        with rendered.body:
+            drawn = time.perf_counter()
+            deadline.check()
+            token = new_token()
+            keys = _store_photo(services.storage, token, rendered)
+        done = time.perf_counter()
     meta = rendered.meta
     meta["timings"] = {
         **meta["timings"],
@@ -204,21 +209,9 @@ def _store_photo(storage: Storage, token: str, rendered: Rendered) -> tuple[str,
     return key, report_key
 
 
-@contextlib.contextmanager
-def _place(services: Services) -> Iterator[None]:
-    """One of the bounded places for photos that are rendered or wait for it."""
-    if not services.places.acquire(blocking=False):
-        raise Busy("all places for photos are taken; try again in a moment")
-    try:
-        with metrics.photo_in_flight():
-            yield
-    finally:
-        services.places.release()
-
-
 def _is_passing(error: BaseException) -> bool:
     if isinstance(error, MasqueradeError):
-        return error.status in _PASSING
+        return error.status in _PASSING or deadline.left() <= 0  # it may come with more time
     return is_disk_full(error)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import tempfile
 import time
@@ -22,6 +23,7 @@ from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from gateway.errors import BadOption, BadRequest, EmptyUpload, TooLarge, UnsupportedMedia
+from gateway.http.base64_body import Body, take_apart
 from gateway.settings import MIB, Settings
 
 _FORM = "multipart/form-data"
@@ -121,17 +123,36 @@ def read_json(request: Request, most: int, what: str) -> object:
     Raises:
         TooLarge: it has more, declared or not.
     """
-    request.max_content_length = most + 1  # a body of undeclared length is cut there
     try:
-        text = request.get_data(cache=False)
-        if len(text) > most:
-            raise RequestEntityTooLarge
-        return json.loads(text)
+        with mapped_body(request, most) as body:
+            return json.loads(body[:])
     except RequestEntityTooLarge:
         limit = f"{most // MIB} MiB" if most >= MIB else f"{most // 1024} KiB"
         raise TooLarge(f"{what} may have {limit}") from None
     except (ValueError, RecursionError):  # the latter: brackets in brackets in brackets
         return None
+
+
+@contextlib.contextmanager
+def mapped_body(request: Request, most: int) -> Iterator[Body]:
+    """The body of a request, in a mapped file: to put a large one together in memory would
+    hold the event loop for a tenth of a second.
+
+    Raises:
+        RequestEntityTooLarge: it has more than ``most`` bytes, declared or not.
+    """
+    request.max_content_length = most + 1  # a body of undeclared length is cut there
+    with tempfile.TemporaryFile() as file:
+        while piece := request.stream.read(_YIELD):
+            file.write(piece)
+        if file.tell() > most:
+            raise RequestEntityTooLarge
+        file.flush()
+        if not file.tell():
+            yield b""
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as body:
+            yield body
 
 
 def taking_turns(app: Any) -> Any:
@@ -145,14 +166,30 @@ def taking_turns(app: Any) -> Any:
 
 
 class _TurnTaking:
-    """A request body that lets others run once in a while as it is read."""
+    """A request body that lets others run once in a while as it is read.
+
+    ``count``: bytes taken from the client so far.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._since = 0
+        self._seen = b""
         self.count = 0
 
+    def peek(self, size: int) -> bytes:
+        """The next ``size`` bytes, or all that there are; they stay to be read."""
+        self._seen += self._take(size - len(self._seen))
+        return self._seen[:size]
+
     def read(self, size: int = -1) -> bytes:
+        if not self._seen:
+            return self._take(size)
+        whole = size < 0 or size > len(self._seen)
+        data, self._seen = (self._seen, b"") if whole else (self._seen[:size], self._seen[size:])
+        return data + self._take(-1) if size < 0 else data
+
+    def _take(self, size: int) -> bytes:
         data: bytes = self._stream.read(size)
         self.count += len(data)
         self._since += len(data)
@@ -186,10 +223,8 @@ def _from_json(
     ids: tuple[str, ...],
     file: BinaryIO,
 ) -> Incoming:
-    from gateway.http.base64_body import take_apart
-
-    request.max_content_length = _json_limit(settings)
-    options = {**query, **take_apart(request.get_data(cache=False), file)}
+    with mapped_body(request, _json_limit(settings)) as body:
+        options = {**query, **take_apart(body, file)}
     given = _taken(options, ids)
     has_file = file.tell() > 0
     if not given and not has_file:

@@ -34,6 +34,7 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.post("/v1/motions")
     def bring() -> tuple[Response, int]:
+        services.gates.drawings.check()
         with tempfile.TemporaryFile() as motion:
             _receive(motion)
             motion_id, length = drawings.keep_motion(services, motion)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import re
 import socket
 import time
@@ -12,8 +13,10 @@ from typing import Any
 
 from flask import Flask, Response, g, request
 
-from gateway import logs, metrics, traces
+from gateway import deadline, logs, metrics, traces
+from gateway.admission import Receiving
 from gateway.carry import REQUEST_ID
+from gateway.http import hangups
 from gateway.http.intake import check_declared_length
 from gateway.settings import MIB, Settings
 
@@ -26,7 +29,7 @@ _LINGER_SECONDS, _LINGER_BYTES = 2.0, 32 * MIB
 _STRICT = "default-src 'none'; frame-ancestors 'none'"
 
 
-def register(app: Flask, settings: Settings) -> None:
+def register(app: Flask, settings: Settings, receiving: Receiving) -> None:
     """Hook into an application; call it before any other ``before_request``."""
 
     @app.before_request
@@ -44,7 +47,11 @@ def register(app: Flask, settings: Settings) -> None:
                     **{"http.request.method": request.method, "http.route": _route()},
                 )
             )
+        hangups.connection.set(request.environ.get("gunicorn.socket"))
+        deadline.start(math.inf)  # a connection's next request is in the same context
+        deadline.start(deadline.asked(dict(request.headers)))
         check_declared_length(request, settings)
+        g.spans.enter_context(receiving.entered(_body_size()))
 
     @app.after_request
     def end(response: Response) -> Response:
@@ -77,6 +84,11 @@ def register(app: Flask, settings: Settings) -> None:
         g.spans.close()
 
 
+def _body_size() -> int | None:
+    """Bytes of the request's body; None when it does not say."""
+    return None if "HTTP_TRANSFER_ENCODING" in request.environ else request.content_length or 0
+
+
 def _route() -> str:
     """The request's route as a pattern, which holds no ids."""
     return request.url_rule.rule if request.url_rule else "unmatched"
@@ -92,11 +104,18 @@ def _mind_unread_body(response: Response) -> None:
     if "HTTP_TRANSFER_ENCODING" in request.environ:
         if response.status_code < 400:
             return
-    elif (request.content_length or 0) - read < LARGE_BODY:
-        return  # gunicorn itself reads such a rest and keeps the connection
+    else:
+        rest = (request.content_length or 0) - read
+        if rest < LARGE_BODY and (_is_kept_alive() or not rest):
+            return  # gunicorn itself reads such a rest and keeps the connection
     connection = request.environ.get("gunicorn.socket")
     if connection is not None:
         response.call_on_close(lambda: _linger(connection))
+
+
+def _is_kept_alive() -> bool:
+    wish = request.headers.get("Connection", "").lower()
+    return wish != "close" and (request.environ["SERVER_PROTOCOL"] != "HTTP/1.0" or bool(wish))
 
 
 def _linger(connection: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.deadline import REQUEST_TIMEOUT
 from gateway.errors import MasqueradeError, by_code
 from gateway.http import openapi_classify as categories
 from gateway.http import openapi_drawings as drawings
@@ -30,7 +31,9 @@ def document() -> Schema:
             "summary": "Blur the faces in photos and videos; bring drawings to life.",
             "description": (
                 "Photos and drawings are answered at once; videos become jobs. Every error is"
-                " application/problem+json with a stable code and a request id."
+                " application/problem+json with a stable code and a request id. The header"
+                f" {REQUEST_TIMEOUT} (seconds) gives any request a deadline of its own; what is"
+                " refused for its load says in Retry-After when to come back."
             ),
         },
         "paths": {

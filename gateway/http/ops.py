@@ -43,7 +43,8 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        text = scrape.render(services.queue, model_server)
+        apart = bool(services.settings.renderer_large_url)
+        text = scrape.render(services.queue, model_server, large_apart=apart)
         return Response(text, content_type="text/plain; version=0.0.4")
 
     @routes.get("/openapi.json")

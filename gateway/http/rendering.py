@@ -23,7 +23,7 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from gateway import carry, metrics, traces
+from gateway import carry, deadline, metrics, traces
 from gateway.errors import (
     DeadlineExceeded,
     MasqueradeError,
@@ -31,6 +31,7 @@ from gateway.errors import (
     RendererUnavailable,
     revive,
 )
+from gateway.http import hangups
 from gateway.http.records import Records
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import MIB, Settings
@@ -38,6 +39,9 @@ from gateway.settings import MIB, Settings
 META_LENGTH = "X-Meta-Length"
 OPTIONS = "X-Options"
 DEADLINE = "X-Deadline"
+WORKED = "X-Worked"
+LARGE_RENDERS = ("large", "drawing", "motion")
+"""Kinds of requests that go to the processes for large work, where there are such."""
 _LONGEST_SHOWN = 256 * MIB  # bytes of pixels for a classifier
 _LONGEST_META = 64 * MIB  # bytes of JSON beside a picture
 
@@ -47,10 +51,12 @@ class Rendered:
     """A blurred picture. ``body`` is an unlinked temporary file, closed by its user.
 
     ``meta``: content_type, extension, width, height, frames, faces, timings, report.
+    ``seconds``: what it took of a renderer process.
     """
 
     body: IO[bytes]
     meta: dict[str, Any]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -66,10 +72,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a classifier is shown of a picture: ``.npy``; meta: width, height, frames of it."""
+    """What a classifier is shown of a picture: ``.npy``; meta: width, height, frames of it.
+
+    ``seconds``: what it took of a renderer process.
+    """
 
     frames: bytes
     meta: dict[str, Any]
+    seconds: float
 
 
 class Renderer:
@@ -77,13 +87,18 @@ class Renderer:
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.renderer_url.rstrip("/")
+        self._large_url = settings.renderer_large_url.rstrip("/") or self._url
         self._photo = float(settings.image_deadline)
         self._drawing = float(settings.drawing_deadline)
         # gunicorn's sync workers answer one request a connection: nothing to keep alive
         self._http = urllib3.PoolManager(maxsize=1, headers={"Connection": "close"})
 
-    def image(self, file: BinaryIO, size: int, options: BlurOptions) -> Rendered:
+    def image(
+        self, file: BinaryIO, size: int, options: BlurOptions, *, large: bool = False
+    ) -> Rendered:
         """Blur a picture file of ``size`` bytes, read from its start.
+
+        ``large``: it takes long, and shall not hold up those that do not.
 
         Raises:
             MasqueradeError: whatever the renderer found wrong with it, or with itself.
@@ -94,12 +109,12 @@ class Renderer:
             "Content-Type": "application/octet-stream",
             OPTIONS: json.dumps(options.as_dict()),
         }
-        with _at_renderer("photo"):
-            return self._image(file, headers)
+        with _at_renderer("large" if large else "photo"):
+            return self._image(file, headers, self._large_url if large else self._url)
 
-    def _image(self, file: BinaryIO, headers: Mapping[str, str]) -> Rendered:
+    def _image(self, file: BinaryIO, headers: Mapping[str, str], url: str) -> Rendered:
         turn = _Turn(self._photo)
-        answer = self._call(turn, "/image", file, headers)
+        answer = self._call(turn, url + "/image", file, headers)
         body = tempfile.TemporaryFile()  # noqa: SIM115 - its user closes it
         try:
             length = int(answer.headers[META_LENGTH])
@@ -108,7 +123,7 @@ class Renderer:
             meta = json.loads(turn.read(answer, length))
             while chunk := turn.read(answer, MIB):
                 body.write(chunk)
-            return Rendered(body, meta)
+            return Rendered(body, meta, _worked(answer))
         except BaseException:
             body.close()
             raise
@@ -123,13 +138,12 @@ class Renderer:
         """
         file.seek(0)
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-        turn = _Turn(self._photo)
-        answer = self._call(turn, "/shown", file, headers)
-        try:
-            meta = json.loads(turn.read(answer, int(answer.headers[META_LENGTH])))
-            return Shown(turn.read(answer, _LONGEST_SHOWN), meta)
-        finally:
-            answer.close()
+        with _at_renderer("shown"):
+            turn = _Turn(self._photo)
+            answer = self._call(turn, self._url + "/shown", file, headers)
+            with contextlib.closing(answer):
+                meta = json.loads(turn.read(answer, int(answer.headers[META_LENGTH])))
+                return Shown(turn.read(answer, _LONGEST_SHOWN), meta, _worked(answer))
 
     def probe(self, file: IO[bytes]) -> dict[str, Any]:
         """Check a video in an open file; answers width, height, frames (estimate), seconds."""
@@ -138,7 +152,8 @@ class Renderer:
         asked = json.dumps({"path": path}).encode()
         with _at_renderer("probe"):
             turn = _Turn(self._photo)
-            answer = self._call(turn, "/probe", asked, {"Content-Type": "application/json"})
+            json_sent = {"Content-Type": "application/json"}
+            answer = self._call(turn, self._url + "/probe", asked, json_sent)
             with contextlib.closing(answer):
                 return dict(json.loads(turn.read(answer, MIB)))
 
@@ -148,7 +163,7 @@ class Renderer:
         Raises:
             MasqueradeError: whatever the renderer found wrong with it, or with itself.
         """
-        with metrics.at_renderer("drawing"):
+        with metrics.at_renderer("drawing"), hangups.giving_up():
             yield from self._pieces(task)
 
     def _pieces(self, task: IO[bytes]) -> Generator[Piece, None, None]:
@@ -200,15 +215,15 @@ class Renderer:
         size = records.seek(0, os.SEEK_END)
         records.seek(0)
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-        return self._call(turn, path, records, headers)
+        return self._call(turn, self._large_url + path, records, headers)
 
     def _call(
-        self, turn: _Turn, path: str, body: IO[bytes] | bytes, headers: Mapping[str, str]
+        self, turn: _Turn, url: str, body: IO[bytes] | bytes, headers: Mapping[str, str]
     ) -> urllib3.BaseHTTPResponse:
         try:
             answer = self._http.request(
                 "POST",
-                self._url + path,
+                url,
                 body=body,
                 headers={
                     **headers,
@@ -241,15 +256,25 @@ class Renderer:
 
 @contextlib.contextmanager
 def _at_renderer(kind: str) -> Iterator[None]:
-    with metrics.at_renderer(kind), traces.span(f"renderer {kind}", "client"):
+    with (
+        metrics.at_renderer(kind),
+        traces.span(f"renderer {kind}", "client"),
+        hangups.giving_up(),
+    ):
         yield
 
 
+def _worked(answer: urllib3.BaseHTTPResponse) -> float:
+    """Seconds that the renderer says it took."""
+    return float(answer.headers[WORKED])
+
+
 class _Turn:
-    """One request's time at the renderer: ``patience`` seconds from now on."""
+    """One request's time at the renderer: ``patience`` seconds from now on, or what is left."""
 
     def __init__(self, patience: float) -> None:
-        self.patience = patience
+        deadline.check()
+        self.patience = min(patience, deadline.left())
         self._begun = time.monotonic()
 
     def read(self, answer: urllib3.BaseHTTPResponse, count: int) -> bytes:
@@ -262,11 +287,11 @@ class _Turn:
 
     def died(self) -> MasqueradeError:
         # a process ends at its deadline, which looks like a crash from here
-        if time.monotonic() - self._begun > self.patience - 1.5:
+        if time.monotonic() - self._begun > self.patience - min(1.5, self.patience / 2):
             return self.too_late()
         return RendererFailed("the process that read this file died; the file may be damaged")
 
     def too_late(self) -> DeadlineExceeded:
         return DeadlineExceeded(
-            f"the file took longer than the {self.patience:.0f} s that one may take"
+            f"the file took longer than the {round(self.patience, 1):g} s that it may take"
         )

@@ -26,6 +26,7 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.post("/v1/rigs")
     def make() -> tuple[Response, int, dict[str, str]]:
+        services.gates.drawings.check()
         with receive(request, services.settings) as incoming:
             if incoming.options:
                 raise BadOption(f"unknown option '{min(incoming.options)[:40]}'; there is none")
@@ -38,6 +39,7 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.put("/v1/rigs/<rig_id>")
     def correct(rig_id: str) -> Response:
+        services.gates.drawings.check()
         asked = _correction()
         rig = rig_store.load(storage, rig_id)
         index = _index(asked, rig)

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from gateway.errors import QueueUnavailable
+from gateway.http.rendering import LARGE_RENDERS
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.store import LIVE, STATUSES
 from gateway.models import ModelServer
@@ -45,14 +46,17 @@ _OURS = {
 _VIDEO_STAGES = ("fetch", "analyse", "render", "store")
 
 
-def render(queue: JobQueue, models: ModelServer) -> bytes:
-    """Everything in Prometheus' text format."""
+def render(queue: JobQueue, models: ModelServer, *, large_apart: bool = False) -> bytes:
+    """Everything in Prometheus' text format.
+
+    large_apart: whether there are renderer processes for large work only.
+    """
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
     others = CollectorRegistry()
-    for collector in (_Renders(registry), _Jobs(queue), _Models(models)):
+    for collector in (_Renders(registry, large_apart), _Jobs(queue), _Models(models)):
         others.register(collector)
     return bytes(generate_latest(registry) + generate_latest(others))
 
@@ -60,24 +64,24 @@ def render(queue: JobQueue, models: ModelServer) -> bytes:
 class _Renders(Collector):
     """Who of those at the renderer is at work: a process takes one as soon as it is free."""
 
-    def __init__(self, counted: CollectorRegistry) -> None:
-        self._counted = counted
+    def __init__(self, counted: CollectorRegistry, large_apart: bool) -> None:
+        self._counted, self._large_apart = counted, large_apart
 
     def describe(self) -> Iterable[Metric]:
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        there = sum(
-            sample.value
-            for family in self._counted.collect()
-            if family.name == "masquerade_renders"
-            for sample in family.samples
-        )
-        running = min(there, processes())
+        there = [0.0, 0.0] if self._large_apart else [0.0]
+        for family in self._counted.collect():
+            if family.name == "masquerade_renders":
+                for sample in family.samples:
+                    large = self._large_apart and sample.labels["kind"] in LARGE_RENDERS
+                    there[large] += sample.value
+        running = sum(min(lane, processes()) for lane in there)
         for name, meaning, value in (
-            ("renderer_processes", "Renderer processes of this pod", processes()),
+            ("renderer_processes", "Renderer processes of this pod", processes() * len(there)),
             ("renders_running", "Renders at work", running),
-            ("renders_waiting", "Requests that wait for a renderer process", there - running),
+            ("renders_waiting", "Requests that wait for a renderer process", sum(there) - running),
         ):
             yield GaugeMetricFamily(f"masquerade_{name}", meaning, value)
 

@@ -129,7 +129,7 @@ def result_name(source: Tree, name: str, head: bytes) -> str:
 
 def _photo(work: Work, file: IO[bytes], result: str, version: str) -> Outcome:
     from gateway.media.images import ImageLimits
-    from gateway.models import FaceDetector
+    from gateway.models import VideoDetector
     from gateway.pipelines.blur_image import blur_image
     from gateway.pipelines.review import Review
 
@@ -140,7 +140,7 @@ def _photo(work: Work, file: IO[bytes], result: str, version: str) -> Outcome:
         pixels=settings.max_image_pixels,
         frames=settings.max_image_frames,
     )
-    detector = FaceDetector.from_settings(settings, patience=MODEL_PATIENCE)
+    detector = VideoDetector.from_settings(settings, patience=MODEL_PATIENCE)
     review = Review.from_settings(settings, patience=MODEL_PATIENCE)
     made = blur_image(file.read(), work.options, detector, limits, review)
     result = str(with_extension(PurePosixPath(result), made.content_type))
@@ -153,7 +153,7 @@ def _video(
     work: Work, file: IO[bytes], result: str, version: str, size: int, tell: Told
 ) -> Outcome | None:
     from gateway.media.video import VideoLimits
-    from gateway.models import FaceDetector
+    from gateway.models import VideoDetector
     from gateway.pipelines.blur_video import blur_video
 
     settings = work.settings
@@ -165,7 +165,7 @@ def _video(
             fd_path(file),
             fd_path(out),
             work.options,
-            FaceDetector.from_settings(settings, patience=MODEL_PATIENCE),
+            VideoDetector.from_settings(settings, patience=MODEL_PATIENCE),
             limits,
             progress=tell,
             interval=settings.detect_interval,

@@ -31,7 +31,7 @@ def join_of(segment: str) -> str:
 
 def blur_segment(work: Work) -> Outcome:
     """Blur one segment of a video and lay it aside."""
-    from gateway.models import FaceDetector
+    from gateway.models import VideoDetector
     from gateway.pipelines.segments import Segment
     from gateway.pipelines.segments import blur_segment as blur
 
@@ -46,7 +46,7 @@ def blur_segment(work: Work) -> Outcome:
             segment,
             fd_path(out),
             work.options,
-            FaceDetector.from_settings(settings, patience=MODEL_PATIENCE),
+            VideoDetector.from_settings(settings, patience=MODEL_PATIENCE),
             _limits(work),
             progress=tell,
             interval=settings.detect_interval,
@@ -67,7 +67,7 @@ def blur_segment(work: Work) -> Outcome:
 
 def join(work: Work) -> Outcome:
     """Join a video's segments without encoding again, and store it."""
-    from gateway.models import FaceDetector
+    from gateway.models import VideoDetector
     from gateway.pipelines.segments import Segment
     from gateway.pipelines.segments import join as join_parts
 
@@ -94,7 +94,7 @@ def join(work: Work) -> Outcome:
             work.options,
             _limits(work),
             progress=tell,
-            detector=FaceDetector.from_settings(work.settings, patience=MODEL_PATIENCE),
+            detector=VideoDetector.from_settings(work.settings, patience=MODEL_PATIENCE),
             interval=work.settings.detect_interval,
         )
         note = work.note(plan["version"])

@@ -130,7 +130,7 @@ def _blur(
     job: Job, places: tuple[str, str], settings: Settings, store: JobStore, storage: Storage
 ) -> dict[str, Any]:
     from gateway.media.video import VideoLimits
-    from gateway.models import FaceDetector
+    from gateway.models import VideoDetector
     from gateway.pipelines.blur_video import blur_video
 
     progress = Progress(store, job)
@@ -144,7 +144,7 @@ def _blur(
             fd_path(source),
             fd_path(out),
             BlurOptions(**job.options),
-            FaceDetector.from_settings(settings, patience=MODEL_PATIENCE),
+            VideoDetector.from_settings(settings, patience=MODEL_PATIENCE),
             VideoLimits(pixels=settings.max_video_pixels, seconds=settings.max_video_seconds),
             progress=progress,
             interval=settings.detect_interval,

@@ -47,6 +47,15 @@ def sniff(head: bytes) -> Literal["image", "video"] | None:
     return None
 
 
+def is_moving(head: bytes) -> bool:
+    """Whether ``head`` begins a picture that may have many frames, in constant time."""
+    if head[8:12] == b"WEBP":
+        return head[12:16] == b"VP8X" and bool(head[20:21]) and bool(head[20] & 2)
+    if head.startswith(b"\x89PNG"):
+        return b"acTL" in head
+    return head.startswith(b"GIF8") or head[8:12] in (b"avis", b"msf1", b"hevc", b"hevx")
+
+
 def _bmff_image(head: bytes) -> Literal["heif", "avif"] | None:
     """HEIF and AVIF share MP4's boxes; the major brand decides, then the compatible ones.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -50,13 +50,14 @@ def blur_image(
     detector: Detector,
     limits: ImageLimits,
     review: Review | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> BlurredImage:
-    """Hide every face of an encoded picture.
+    """Hide every face of an encoded picture. ``check`` is called often and may raise to stop.
 
     Raises:
         EmptyUpload, UnsupportedMedia, BadMedia, TooLarge, ModelUnavailable, ContentRejected.
     """
-    clock = _Clock()
+    clock = _Clock(check)
     picture = open_picture(data, limits)
     if picture.frame_count == 1:
         faces, frames, reviewed = _still(picture, options, detector, review, clock)
@@ -90,13 +91,18 @@ def blur_image(
 
 
 class _Clock:
-    """Wall time by stage, in milliseconds; what no stage claims goes to the last."""
+    """Wall time by stage, in milliseconds; what no stage claims goes to the last.
 
-    def __init__(self) -> None:
+    Between two stages, and two frames, ``check`` may end it all.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self.check = check
         self._begun = self._last = time.perf_counter()
         self._spent: dict[str, float] = {}
 
     def lap(self, stage: str) -> None:
+        self.check()
         now = time.perf_counter()
         self._spent[stage] = self._spent.get(stage, 0.0) + 1000 * (now - self._last)
         self._last = now
@@ -164,6 +170,7 @@ def _animation(
         detector, threshold=options.threshold, rate=ANIMATION_RATE, interval=1 / ANIMATION_RATE
     ) as analysis:
         for index, frame in enumerate(picture.frames()):
+            clock.check()
             analysis.feed(index, planes(frame))
         timeline = analysis.finish()
     clock.lap("detect_ms")
@@ -175,6 +182,7 @@ def _animation(
 
     def edited(timeline: Timeline = timeline) -> Iterator[Pixels]:
         for frame, spots in zip(picture.frames(), timeline.frames(), strict=False):
+            clock.check()
             _hide(frame, stacked(spots), options)
             yield frame
 

@@ -14,6 +14,7 @@ class Context:
 
     def __init__(self, network: Path) -> None:
         self.system_properties = {"model_dir": str(network.parent), "gpu_id": None}
+        self.model_name = network.stem
         model = {"serializedFile": network.name, "modelName": network.stem}
         self.manifest = {"model": model}
         self.statuses: dict[int, int] = {}

@@ -42,7 +42,7 @@ class FakeRenderer:
         self.review = None
         self.during = lambda: None
 
-    def image(self, file, size, options):
+    def image(self, file, size, options, *, large=False):
         file.seek(0)
         data = file.read()
         assert len(data) == size
@@ -59,6 +59,7 @@ class FakeRenderer:
                 **{"frames": 1, "faces": [FACE], "timings": {"decode_ms": 1.5, "detect_ms": 2}},
                 "report": {"faces": [FACE], "options": options.as_dict()},
             },
+            0.01,
         )
 
     def probe(self, file):
@@ -98,7 +99,7 @@ class FakeRenderer:
             raise self.fault
         picture, frames = shown(data, LIMITS, 64)
         meta = {"width": picture.width, "height": picture.height, "frames": picture.frame_count}
-        return Shown(packed(frames), meta)
+        return Shown(packed(frames), meta, 0.01)
 
     def ready(self):
         return None

@@ -230,9 +230,8 @@ def test_a_pod_without_a_classifier(services):
 
 
 def test_all_places_are_taken(client, services):
-    while services.classify_places.acquire(blocking=False):
-        pass
-    refused(client.post("/v1/classify", json={"file": text(png())}), 429, "busy")
+    with services.gates.classifications.entered(services.gates.classifications.most):
+        refused(client.post("/v1/classify", json={"file": text(png())}), 429, "busy")
 
 
 def test_only_hosts_of_the_list(services):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 
 import pytest
 
+from gateway.settings import MIB
 from tests.unit.http_fakes import JPEG, app_of, page, refused, services_of
 
 HUGE = int("9" * 400)  # more than a float holds
@@ -45,6 +47,20 @@ def test_a_body_of_undeclared_length_is_read_up_to_its_limit(client, rig, path, 
     )
     refused(answer, 413, "too-large")
     assert body.tell() <= most + 1024**2
+
+
+@pytest.mark.parametrize("path", ["/v1/blur", "/v1/animate", "/v1/rigs", "/", "/v1/classify"])
+def test_a_file_in_json_of_undeclared_length_is_read_up_to_its_limit(settings, path):
+    client = app_of(services_of(replace(settings, max_image_bytes=MIB))).test_client()
+    body = io.BytesIO(b'{"file": "' + b"A" * 8 * MIB + b'"}')
+    answer = client.post(
+        path,
+        input_stream=body,
+        content_type="application/json",
+        environ_overrides={"CONTENT_LENGTH": "", "wsgi.input_terminated": True},
+    )
+    refused(answer, 413, "too-large")
+    assert body.tell() < 4 * MIB
 
 
 def test_the_json_of_an_upload_is_small(client):

@@ -180,7 +180,7 @@ def test_many_watchers_do_not_hold_each_other_up(pod):
 
 def test_more_photos_than_places_are_told_to_come_back(pod):
     pod.model.delay = 1.0
-    count = pod.settings.max_photos_in_flight + 4
+    count = pod.settings.max_photos_in_flight + 8
     statuses = []
 
     def post():

@@ -231,7 +231,8 @@ def test_the_gateway_knows_how_many_renderers_there_are_and_they_have_their_memo
     assert variables(found["gateway"])["WEB_CONCURRENCY"] == renderers
     memory = found["renderer"]["resources"]["limits"]["memory"]
     assert (
-        int(memory.removesuffix("Gi")) * 1024 * MIB >= int(renderers) * Settings().renderer_memory
+        int(memory.removesuffix("Gi")) * 1024 * MIB
+        >= 2 * int(renderers) * Settings().renderer_memory
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -90,6 +92,16 @@ def test_renders_beyond_the_processes_wait(samples, monkeypatch):
     assert found["masquerade_renders_running",] == 2
     assert found["masquerade_renders_waiting",] == 1
     assert samples()["masquerade_renders_running",] == 0
+
+
+def test_large_renders_wait_only_for_the_processes_that_they_have(settings, monkeypatch):
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    with contextlib.ExitStack() as stack:
+        for kind in ("drawing", "large", "motion", "photo"):
+            stack.enter_context(metrics.at_renderer(kind))
+        text = scrape.render(JobQueue(settings), PlayedServer(None), large_apart=True).decode()
+    for line in ("renderer_processes 4.0", "renders_running 3.0", "renders_waiting 1.0"):
+        assert f"masquerade_{line}\n" in text
 
 
 def test_calls_to_the_object_store_are_timed_failures_too(samples, settings):

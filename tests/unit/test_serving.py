@@ -129,6 +129,13 @@ def test_the_command_serves_every_archive_with_our_configuration(tmp_path: Path)
     assert "--foreground" in words
 
 
+def test_on_a_cpu_the_face_detector_is_served_twice(tmp_path: Path) -> None:
+    assert start.copies(tmp_path, "cpu") == []
+    (tmp_path / "face_detector.mar").touch()
+    assert start.copies(tmp_path, "cpu") == ["face_detector_jobs=face_detector.mar"]
+    assert start.copies(tmp_path, "gpu") == []
+
+
 def test_without_archives_the_message_says_how_to_build_them(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"python -m model_store\.build"):
         start.command(tmp_path)

@@ -1,0 +1,244 @@
+"""Who may come in: for each kind of work so many at once, and no more than can be answered soon.
+
+Renderer processes take work in the order in which it comes. How long a newcomer would wait
+there follows from what is in already and from how long such work has been taking: who would
+wait longer than anybody's patience, or than its own deadline, is told at once when to come
+back. What is refused costs next to nothing, so that a pod under twice its load still does all
+that it can.
+
+All processes of a gateway count together, in memory that they share: their limits are those of
+the pod, however unevenly the connections are spread over them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import mmap
+from collections.abc import Iterator
+
+from gateway import deadline, metrics
+from gateway.errors import Busy
+from gateway.settings import MIB, Settings, processes
+
+_ROWS = 256  # processes of a gateway, at most
+_COLUMNS = 8  # kinds of work, at most
+_NEWEST = 0.2  # weight of the newest measurement in the mean
+_SMALLEST = 64 * 1024  # bytes that a request with a body counts as, at least
+
+
+class Board:
+    """Whole numbers that a master shares with all the processes that it forks.
+
+    Each writes its own row only, so none needs a lock; a dead one's row is wiped by the master.
+    """
+
+    def __init__(self) -> None:
+        self._cells = memoryview(mmap.mmap(-1, 8 * _ROWS * (_COLUMNS + 1))).cast("q")
+        self._row = 0
+
+    def sit(self, row: int) -> None:
+        """This process writes this row from now on."""
+        self._row = row
+
+    def wipe(self, row: int) -> None:
+        """Forget what a dead process had written."""
+        for column in range(_COLUMNS):
+            self._cells[column * _ROWS + row] = 0
+
+    def add(self, column: int, count: int) -> None:
+        """Add to one's own count."""
+        self._cells[column * _ROWS + self._row] += count
+
+    def total(self, column: int) -> int:
+        """The sum over all processes."""
+        return sum(self._cells[column * _ROWS : (column + 1) * _ROWS])
+
+    def mean(self, column: int) -> int:
+        """A mean that all keep together."""
+        return self._cells[_COLUMNS * _ROWS + column]
+
+    def set_mean(self, column: int, value: int) -> None:
+        """Keep another one; when two do so at once, one of them is lost, which is no harm."""
+        self._cells[_COLUMNS * _ROWS + column] = value
+
+
+SHARED = Board()
+"""That of a real gateway: the master has imported it before it forks."""
+
+
+class Lane:
+    """Renderer processes that take work in the order in which it comes."""
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+        self.gates: list[Gate] = []
+
+    @property
+    def inside(self) -> int:
+        """How many are at work or wait."""
+        return sum(gate.inside for gate in self.gates)
+
+    def work(self) -> float:
+        """Seconds of work that is in."""
+        return sum(gate.inside * gate.seconds for gate in self.gates)
+
+    def wait(self) -> float:
+        """Seconds that a newcomer would wait."""
+        inside = self.inside
+        before_it = inside + 1 - self.places
+        return before_it * self.work() / inside / self.places if before_it > 0 else 0.0
+
+
+class Gate:
+    """One kind of work in a lane."""
+
+    def __init__(
+        self,
+        what: str,
+        lane: Lane,
+        board: Board,
+        column: int,
+        *,
+        most: int,
+        patience: float,
+        seconds: float,
+    ) -> None:
+        """See :class:`Admission`.
+
+        Args:
+            what: how its work is called in messages and metrics, in the plural.
+            most: how many may be at work or wait.
+            patience: seconds within which an answer is of use.
+            seconds: what one takes, for as long as none was measured.
+        """
+        self.what, self.most = what, most
+        self._lane, self._board, self._column = lane, board, column
+        self._patience, self._guess = patience, seconds
+        lane.gates.append(self)
+
+    @property
+    def inside(self) -> int:
+        """How many are at work or wait, in all processes."""
+        return self._board.total(self._column)
+
+    @property
+    def seconds(self) -> float:
+        """What one takes of a renderer process, in the mean."""
+        return self._board.mean(self._column) / 1e6 or self._guess
+
+    def took(self, seconds: float) -> None:
+        """One has taken so long of a renderer process."""
+        mean = self._board.mean(self._column)
+        newest = round(1e6 * seconds)
+        mean = round(mean + _NEWEST * (newest - mean)) if mean else newest
+        self._board.set_mean(self._column, mean)
+
+    def is_open(self) -> bool:
+        """Whether one could enter, whatever its deadline."""
+        return not self._is_full(1) and not self._is_late(self._lane.wait())
+
+    def check(self, count: int = 1) -> None:
+        """Raise what entering would.
+
+        Raises:
+            Busy: there is no place, or it would not be answered in time.
+            DeadlineExceeded: its time is over already.
+        """
+        deadline.check()
+        wait = self._lane.wait()
+        hopeless = wait > 0 and wait + self.seconds > deadline.left()
+        if self._is_full(count) or self._is_late(wait) or hopeless:
+            metrics.refused(self.what)
+            drained = max(1, math.ceil(self._lane.work() / self._lane.places))
+            raise Busy(
+                f"too many {self.what} at once; try again in {drained} s", retry_after=drained
+            )
+
+    def _is_full(self, count: int) -> bool:
+        inside = self.inside
+        return inside > 0 and inside + count > self.most
+
+    def _is_late(self, wait: float) -> bool:
+        """Whether its answer would come too late to be of use.
+
+        As many as are at work may wait in any case: no process shall ever run dry.
+        """
+        crowded = self._lane.inside >= 2 * self._lane.places
+        return crowded and wait + self.seconds > self._patience
+
+    @contextlib.contextmanager
+    def entered(self, count: int = 1) -> Iterator[None]:
+        """Be in for the length of the block; raises as :meth:`check` does."""
+        self.check(count)
+        self._board.add(self._column, count)
+        try:
+            yield
+        finally:
+            self._board.add(self._column, -count)
+
+
+class Receiving:
+    """Bytes of bodies that are coming in or lie spooled."""
+
+    def __init__(self, board: Board, column: int, most: int, unknown: int) -> None:
+        """most: bytes at once. unknown: what a body of undeclared length counts as."""
+        self._board, self._column = board, column
+        self._most, self._unknown = most, unknown
+
+    @contextlib.contextmanager
+    def entered(self, size: int | None) -> Iterator[None]:
+        """Take in a body of ``size`` bytes, None when it does not say, in the block.
+
+        Raises:
+            Busy: too many bytes are coming in.
+        """
+        size = self._unknown if size is None else size and max(size, _SMALLEST)
+        there = self._board.total(self._column)
+        if size and there and there + size > self._most:
+            metrics.refused("uploads")
+            raise Busy("too many files are coming in at once; try again in 5 s", retry_after=5)
+        self._board.add(self._column, size)
+        try:
+            yield
+        finally:
+            self._board.add(self._column, -size)
+
+
+class Admission:
+    """All gates of a pod, sized from its settings and its cores.
+
+    Small work has renderer processes of its own where there is an address for large work.
+    """
+
+    def __init__(self, settings: Settings, board: Board) -> None:
+        places = processes()
+        small = Lane(places)
+        large = Lane(places) if settings.renderer_large_url else small
+        soon, later = settings.photo_patience, settings.drawing_patience
+
+        def gate(
+            what: str, lane: Lane, column: int, most: int, patience: float, seconds: float
+        ) -> Gate:
+            return Gate(what, lane, board, column, most=most, patience=patience, seconds=seconds)
+
+        self.photos = gate(
+            "photos", small, 0, settings.max_photos_in_flight or 8 * places, soon, 0.3
+        )
+        self.classifications = gate(
+            "classifications", small, 1, settings.max_classify_in_flight or 64 * places, soon, 0.03
+        )
+        self.probes = gate("videos", small, 2, 16 * places, later, 0.1)
+        self.large_photos = gate(
+            *("large photos", large, 3, settings.max_large_photos_in_flight or 4 * places),
+            *(later, 3.0),
+        )
+        self.drawings = gate(
+            "drawings", large, 4, settings.max_drawings_in_flight or 8 * places, later, 2.0
+        )
+        self.receiving = Receiving(
+            board,
+            5,
+            settings.max_receiving_bytes or 4 * settings.max_upload_bytes,
+            min(settings.max_image_bytes, 64 * MIB),
+        )

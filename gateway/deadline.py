@@ -1,0 +1,57 @@
+"""Until when the answer to the present request is of use to anybody.
+
+A client says so in a header: ``X-Request-Timeout`` in seconds, or, written by an Envoy in
+front, ``x-envoy-expected-rq-timeout-ms``. Everything that is waited for is bounded by what is
+left, and work that cannot end in time is not begun.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+
+from gateway.errors import BadRequest, DeadlineExceeded
+
+REQUEST_TIMEOUT = "X-Request-Timeout"
+ENVOY_TIMEOUT = "X-Envoy-Expected-Rq-Timeout-Ms"
+
+_until: ContextVar[float] = ContextVar("deadline", default=math.inf)
+
+
+def asked(headers: Mapping[str, str]) -> float:
+    """Seconds that a request's headers give it; infinite where they say nothing.
+
+    Raises:
+        BadRequest: what the client says is no number above 0.
+    """
+    seconds = math.inf
+    for name, unit in ((REQUEST_TIMEOUT, 1.0), (ENVOY_TIMEOUT, 1e-3)):
+        text = headers.get(name)
+        if text is None:
+            continue
+        try:
+            value = float(text) * unit
+        except ValueError:
+            value = math.nan
+        if not value > 0:
+            raise BadRequest(f"{name} must be a number above 0, not {text[:20]!r}")
+        seconds = min(seconds, value)
+    return seconds
+
+
+def start(seconds: float) -> None:
+    """The present request has so long from now on; infinite for as long as it takes."""
+    _until.set(time.monotonic() + seconds)
+
+
+def left() -> float:
+    """Seconds left to the present request; negative when its time is over."""
+    return _until.get() - time.monotonic()
+
+
+def check() -> None:
+    """Raise DeadlineExceeded when nobody waits for the answer any more."""
+    if left() <= 0:
+        raise DeadlineExceeded("the time that the request gave for its answer is over")

@@ -1,0 +1,174 @@
+"""Who may come in, and what the others are told."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+
+import pytest
+
+from gateway import deadline
+from gateway.admission import Admission, Board
+from gateway.errors import BadRequest, Busy, DeadlineExceeded
+from gateway.settings import MIB, Settings
+
+SETTINGS = Settings(renderer_large_url="http://127.0.0.1:1")
+
+
+@pytest.fixture(autouse=True)
+def two_processes(monkeypatch):
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    yield
+    deadline.start(float("inf"))
+
+
+@pytest.fixture
+def fill():
+    """Enter a gate so often."""
+    with contextlib.ExitStack() as stack:
+        yield lambda gate, count: [stack.enter_context(gate.entered()) for _ in range(count)]
+
+
+def gates(**changed):
+    return Admission(dataclasses.replace(SETTINGS, **changed), Board())
+
+
+def test_as_many_wait_as_are_answered_within_the_patience(fill):
+    photos = gates(photo_patience=1.0).photos
+    photos.took(0.4)
+    fill(photos, 5)  # the fifth waits 0.6 s and takes 0.4 s
+    with pytest.raises(Busy) as refused, photos.entered():
+        pass
+    assert refused.value.retry_after == 1
+    assert photos.inside == 5
+
+
+def test_those_who_leave_make_room():
+    photos = gates(max_photos_in_flight=1).photos
+    for _ in range(3):
+        with photos.entered():
+            assert not photos.is_open()
+    assert photos.inside == 0
+
+
+def test_one_for_each_process_waits_however_slow_they_are(fill):
+    photos = gates().photos
+    photos.took(8.0)
+    fill(photos, 4)
+    with pytest.raises(Busy) as refused:
+        photos.check()
+    assert refused.value.retry_after == 4 * 8 / 2
+
+
+def test_there_is_a_limit_however_fast_they_are(fill):
+    photos = gates(max_photos_in_flight=6).photos
+    photos.took(0.001)
+    fill(photos, 6)
+    assert not photos.is_open()
+
+
+def test_the_time_that_one_takes_is_measured():
+    photos = gates().photos
+    guess = photos.seconds
+    photos.took(0.1)
+    assert photos.seconds == 0.1 != guess
+    for _ in range(40):
+        photos.took(0.5)
+    assert photos.seconds == pytest.approx(0.5, rel=0.01)
+
+
+def test_large_work_does_not_keep_small_work_out(fill):
+    both = gates(max_large_photos_in_flight=1)
+    fill(both.large_photos, 1)
+    fill(both.drawings, 4)
+    assert not both.large_photos.is_open()
+    assert both.photos.is_open()
+
+
+def test_without_processes_of_its_own_it_does(fill):
+    one = Admission(Settings(), Board())
+    one.drawings.took(5.0)
+    fill(one.drawings, 4)
+    assert not one.photos.is_open()
+
+
+def test_kinds_in_the_same_processes_wait_for_each_other(fill):
+    both = gates()
+    both.drawings.took(20.0)
+    fill(both.drawings, 4)
+    assert not both.large_photos.is_open()
+
+
+def test_who_would_not_be_answered_before_its_deadline_is_refused_at_once(fill):
+    photos = gates().photos
+    photos.took(0.4)
+    fill(photos, 3)
+    photos.check()
+    deadline.start(0.7)
+    with pytest.raises(Busy):
+        photos.check()
+    deadline.start(-0.1)
+    with pytest.raises(DeadlineExceeded):
+        photos.check()
+
+
+def test_an_idle_pod_tries_whatever_the_deadline():
+    photos = gates().photos
+    photos.took(5.0)
+    deadline.start(1.0)
+    photos.check()
+
+
+def test_many_images_at_once_count_as_such(fill):
+    some = gates(max_classify_in_flight=8).classifications
+    with some.entered(20):  # more than ever fit: alone, they do
+        assert not some.is_open()
+    with some.entered(7):
+        some.check()
+        with pytest.raises(Busy):
+            some.check(2)
+
+
+def test_processes_count_together_and_a_dead_one_leaves_nothing():
+    board = Board()
+    board.sit(3)
+    board.add(0, 1)
+    if not (child := os.fork()):
+        board.sit(4)
+        board.add(0, 5)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert board.total(0) == 6
+    board.wipe(4)
+    assert board.total(0) == 1
+
+
+def test_bodies_are_taken_in_up_to_so_many_bytes():
+    receiving = gates(max_receiving_bytes=10 * MIB, max_image_bytes=4 * MIB).receiving
+    with receiving.entered(7 * MIB), receiving.entered(0), receiving.entered(MIB):
+        with pytest.raises(Busy), receiving.entered(None):  # as large as the largest photo
+            pass
+        with receiving.entered(2 * MIB), receiving.entered(0), pytest.raises(Busy):
+            receiving.entered(1).__enter__()
+    with receiving.entered(50 * MIB):  # the check of its size is somebody else's
+        pass
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, float("inf")),
+        ({"X-Request-Timeout": "2.5"}, 2.5),
+        ({"X-Envoy-Expected-Rq-Timeout-Ms": "1500"}, 1.5),
+        ({"X-Request-Timeout": "2", "X-Envoy-Expected-Rq-Timeout-Ms": "15000"}, 2),
+    ],
+)
+def test_the_time_that_a_request_has(headers, seconds):
+    assert deadline.asked(headers) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "0", "-1", "nan"])
+def test_a_time_that_is_none(text):
+    with pytest.raises(BadRequest, match="X-Request-Timeout"):
+        deadline.asked({"X-Request-Timeout": text})
