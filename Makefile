@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --no-header 
 LOCKS := gateway/requirements.txt serving/requirements.txt tests/requirements.txt
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up down status test test-images models lint lint-k8s format bench-blur bench-animate bench-rig bench-jobs bench-classify bench-capacity train-rigger locks clean
+.PHONY: help setup demo up down status test test-long test-images models lint lint-k8s format bench-blur bench-animate bench-rig bench-jobs bench-classify bench-capacity train-rigger locks clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,9 @@ status: ## its processes
 
 test: setup lint lint-k8s ## lint and all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+test-long: setup ## the full forms of faults and of hostile input (an hour or more)
+	@$(BIN)/python -m pytest -m long --timeout 3600
 
 test-images: setup ## build the images' roots without an engine and run them (as root, with debootstrap)
 	@$(BIN)/python -m pytest deploy/images --timeout 3600 -s

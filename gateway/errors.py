@@ -173,6 +173,13 @@ def is_disk_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was no room for something; OpenCV says so with an error and code of its own."""
+    return isinstance(error, MemoryError) or (
+        type(error).__name__ == "error" and getattr(error, "code", None) == -4
+    )
+
+
 class RendererFailed(MasqueradeError):
     """The process that decoded or rendered this file died."""
 

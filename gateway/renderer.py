@@ -39,6 +39,7 @@ from gateway.errors import (
     NotFound,
     TooLarge,
     is_disk_full,
+    is_out_of_memory,
 )
 from gateway.http.hangups import has_hung_up
 from gateway.http.records import record
@@ -225,8 +226,7 @@ def limit_memory(extra: int) -> None:
 def _public(error: Exception) -> MasqueradeError:
     if isinstance(error, MasqueradeError):
         return error
-    # OpenCV reports a failed allocation as its own error class, code -4
-    if isinstance(error, MemoryError) or getattr(error, "code", None) == -4:
+    if is_out_of_memory(error):
         return TooLarge("this file needs more memory than the service gives to one")
     if is_disk_full(error):
         return DiskFull("the server has no scratch space left; try again later")

@@ -77,6 +77,9 @@ class Settings:
     )
     s3_region: str = _knob("us-east-1", "name", "S3 region")
     s3_bucket: str = _knob("masquerade", "name", "bucket for uploads and results; never public")
+    s3_timeout: float = _knob(
+        10.0, "s", "longest wait for a call to S3 in a request; 1 s more for each 4 MiB", _positive
+    )
     url_ttl: int = _knob(3600, "s", "life of a presigned URL", _positive)
     result_ttl: int = _knob(
         7 * 86400, "s", "how long results stay in the bucket; 0 keeps them", _natural

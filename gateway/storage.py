@@ -16,8 +16,9 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -26,11 +27,18 @@ import botocore.session
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+)
 from botocore.loaders import create_loader
 
 from gateway import metrics, traces
+from gateway.clocks import StoreClock
 from gateway.errors import NotFound, StorageUnavailable
+from gateway.patience import at_most
 from gateway.settings import MIB, Settings
 
 UPLOADS = "uploads/"
@@ -42,6 +50,8 @@ OURS = (UPLOADS, RESULTS, RIGS, MOTIONS, WORK)
 """Prefixes that are nobody's input or output."""
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 _LONGEST_LIFE = 7 * 86400  # seconds, the most that SigV4 allows
+_SILENCE = 20.0  # seconds without a byte after which a connection is given up
+_SLOWEST = 4 * MIB  # bytes a second that a patient caller expects at least
 # Read once a process, and known to the processes forked from it: it takes a fifth of a second.
 _SERVICE_DESCRIPTIONS = create_loader()
 _MISSING = {"404", "NoSuchKey", "NotFound"}
@@ -95,9 +105,16 @@ def upload_key(upload_id: str) -> str:
 class Storage:
     """One bucket. Every method raises ``StorageUnavailable`` when the store fails."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, patience: float = 0.0) -> None:
+        """See the settings ``s3_*``.
+
+        patience: longest time in s for a call, besides what its bytes take; 0 where a job's
+        deadline is the only one.
+        """
         self._settings = settings
         self._bucket = settings.s3_bucket
+        self._patience = patience
+        self._clock = StoreClock()
         plain = botocore.session.Session()
         plain.register_component("data_loader", _SERVICE_DESCRIPTIONS)
         self._session = boto3.Session(region_name=settings.s3_region, botocore_session=plain)
@@ -112,7 +129,7 @@ class Storage:
         config = Config(
             signature_version="s3v4",
             connect_timeout=3,
-            read_timeout=20,
+            read_timeout=min(self._patience or _SILENCE, _SILENCE),
             retries={"mode": "standard", "total_max_attempts": 3},
             max_pool_connections=32,
             # AWS wants the bucket in the host name; other servers rarely resolve that
@@ -120,7 +137,9 @@ class Storage:
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
-        return self._session.client("s3", endpoint_url=endpoint or None, config=config)
+        client = self._session.client("s3", endpoint_url=endpoint or None, config=config)
+        client.meta.events.register("after-call.s3", self._clock.look)
+        return client
 
     def at(self, bucket: str) -> Storage:
         """The same store's other bucket."""
@@ -149,7 +168,7 @@ class Storage:
             extra["Metadata"] = dict(note)
         if filename:
             extra["ContentDisposition"] = f'inline; filename="{filename}"'
-        with _asking("put"):
+        with _asking("put"), self._bound(size):
             if size < self._transfer.multipart_threshold:
                 # The transfer's threads cost several times what a small object does.
                 self._client.put_object(Bucket=self._bucket, Key=key, Body=body, **extra)
@@ -161,23 +180,26 @@ class Storage:
 
     def look(self, key: str) -> Stored:
         """What is known of an object; NotFound when there is none."""
-        with _asking("head"):
+        with _asking("head"), self._bound():
             seen = self._client.head_object(Bucket=self._bucket, Key=key)
         note = {name.lower(): value for name, value in seen.get("Metadata", {}).items()}
         return Stored(key, int(seen["ContentLength"]), seen["LastModified"], _etag(seen), note)
 
     def size(self, key: str) -> int:
         """Bytes of an object; NotFound when there is none."""
-        with _asking("head"):
+        with _asking("head"), self._bound():
             return int(self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"])
 
     def head(self, key: str, count: int) -> bytes:
         """The first ``count`` bytes, which it must have; NotFound when there is none."""
-        with _asking("read"):
+        with _asking("read"), self._bound():
             answer = self._client.get_object(
                 Bucket=self._bucket, Key=key, Range=f"bytes=0-{count - 1}"
             )
-            return bytes(answer["Body"].read(count))
+            head = bytes(answer["Body"].read(count))
+            if len(head) < count:  # botocore says so of whole bodies only
+                raise IncompleteReadError(actual_bytes=len(head), expected_bytes=count)
+            return head
 
     def fetch(self, key: str, out: BinaryIO, progress: Callable[[int], None] | None = None) -> str:
         """Copy an object into a file; ``progress`` is called with bytes done so far.
@@ -186,18 +208,20 @@ class Storage:
         """
         done = 0
         with _asking("get"):
-            answer = self._client.get_object(Bucket=self._bucket, Key=key)
-            for chunk in answer["Body"].iter_chunks(MIB):
-                out.write(chunk)
-                done += len(chunk)
-                if progress:
-                    progress(done)
+            with self._bound():
+                answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            with self._bound(int(answer["ContentLength"])):
+                for chunk in answer["Body"].iter_chunks(MIB):
+                    out.write(chunk)
+                    done += len(chunk)
+                    if progress:
+                        progress(done)
         out.flush()
         return _etag(answer)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those already gone are no error."""
-        with _asking("delete"):
+        with _asking("delete"), self._bound():
             for key in keys:
                 self._client.delete_object(Bucket=self._bucket, Key=key)
 
@@ -247,10 +271,14 @@ class Storage:
 
     def _presign(self, call: str, params: dict[str, Any]) -> Link:
         with _store_errors():
-            now = datetime.now(UTC).replace(microsecond=0)
+            now = self._clock.now()
             life = self._life(now)
+            # It is signed by our clock and ends by the store's.
+            shifted = life + round(self._clock.ahead.total_seconds())
             url = self._signer.generate_presigned_url(
-                call, Params={"Bucket": self._bucket, **params}, ExpiresIn=life
+                call,
+                Params={"Bucket": self._bucket, **params},
+                ExpiresIn=max(1, min(shifted, _LONGEST_LIFE)),
             )
         return Link(url, now + timedelta(seconds=life))
 
@@ -289,17 +317,26 @@ class Storage:
         that is the operator's business. It is never given a public policy.
         """
         try:
-            self._client.head_bucket(Bucket=self._bucket)
+            with self._bound():
+                self._client.head_bucket(Bucket=self._bucket)
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code not in _MISSING or not self._settings.s3_endpoint:
-                return f"the bucket answers {code}"
+                return f"the bucket answers {code}" + _because(self._clock.fault())
             with contextlib.suppress(ClientError):  # another process was faster
                 self._client.create_bucket(Bucket=self._bucket)
             return None
-        except (BotoCoreError, HTTPClientError) as error:
+        except (BotoCoreError, HTTPClientError, TimeoutError) as error:
             return f"the object store does not answer ({type(error).__name__})"
         return None
+
+    def _bound(self, size: int = 0) -> AbstractContextManager[None]:
+        """As long as a call may take that moves ``size`` bytes; then TimeoutError."""
+        return at_most(self._patience and self._patience + size / _SLOWEST)
+
+
+def _because(fault: str | None) -> str:
+    return f": {fault}" if fault else ""
 
 
 def was_denied(error: StorageUnavailable) -> bool:
@@ -344,5 +381,7 @@ def _store_errors() -> Iterator[None]:
         if error.response["Error"]["Code"] in _MISSING:
             raise NotFound("no such upload, or it was already used or has expired") from error
         raise StorageUnavailable("the object store refused; try again later") from error
+    except TimeoutError as error:
+        raise StorageUnavailable("the object store is too slow; try again later") from error
     except (BotoCoreError, Boto3Error, HTTPClientError) as error:
         raise StorageUnavailable("the object store does not answer; try again later") from error

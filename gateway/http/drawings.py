@@ -16,7 +16,7 @@ from typing import IO, Any, BinaryIO
 from gateway import carry, metrics
 from gateway.errors import NotFound, UnsupportedMedia
 from gateway.http import rig_store
-from gateway.http.flows import Services, delete, dropped_on_failure
+from gateway.http.flows import Services, delete, dropped_on_failure, undo
 from gateway.http.intake import Incoming, check_size
 from gateway.http.records import append, head_of, record
 from gateway.http.rendering import Piece
@@ -261,8 +261,8 @@ def _undone(services: Services) -> Iterator[list[str]]:
     written: list[str] = []
     try:
         yield written
-    except BaseException:
-        delete(services, *written)
+    except BaseException as error:
+        undo(services, error, *written)
         raise
 
 

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gateway import admission, carry, deadline, metrics
 from gateway.admission import Admission, Board
-from gateway.errors import MasqueradeError, UnsupportedMedia, is_disk_full
+from gateway.errors import MasqueradeError, StorageUnavailable, UnsupportedMedia, is_disk_full
 from gateway.fetch.fetcher import Fetcher
 from gateway.http.first_look import gate_of
 from gateway.http.intake import Incoming, check_size
 from gateway.http.rendering import Rendered, Renderer
 from gateway.http.views import photo_view
 from gateway.jobs.queue import JobQueue
-from gateway.jobs.store import Job
+from gateway.jobs.store import Job, leave_to_sweep
 from gateway.media.sniff import sniff
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import Settings
@@ -66,7 +66,7 @@ class Services:
         classifier = Classifier.from_settings(settings) if settings.classifier else None
         return cls(
             settings,
-            Storage(settings),
+            Storage(settings, settings.s3_timeout),
             JobQueue(settings),
             Renderer(settings),
             [
@@ -92,8 +92,8 @@ def blur_sent(services: Services, incoming: Incoming, options: BlurOptions) -> d
     try:
         services.storage.put(key, file, "application/octet-stream")
         return services.queue.submit(key, options.as_dict(), int(info.get("frames") or 0))
-    except BaseException:
-        delete(services, key)
+    except BaseException as error:
+        undo(services, error, key)
         raise
 
 
@@ -175,7 +175,7 @@ def _blur_photo(
             drawn = time.perf_counter()
             deadline.check()
             token = new_token()
-            keys = _store_photo(services.storage, token, rendered)
+            keys = _store_photo(services, token, rendered)
         done = time.perf_counter()
     meta = rendered.meta
     meta["timings"] = {
@@ -188,8 +188,8 @@ def _blur_photo(
     return photo_view(token, meta, *links)
 
 
-def _store_photo(storage: Storage, token: str, rendered: Rendered) -> tuple[str, str]:
-    meta = rendered.meta
+def _store_photo(services: Services, token: str, rendered: Rendered) -> tuple[str, str]:
+    storage, meta = services.storage, rendered.meta
     key = f"{RESULTS}{token}/blurred.{meta['extension']}"
     report_key = f"{RESULTS}{token}/report.json"
     report = {"id": token, "kind": "image", **meta["report"]}
@@ -202,9 +202,8 @@ def _store_photo(storage: Storage, token: str, rendered: Rendered) -> tuple[str,
             )
             storage.put(key, rendered.body, meta["content_type"], name)  # type: ignore[arg-type]
             second.result()
-    except BaseException:
-        with contextlib.suppress(MasqueradeError):
-            storage.delete([key, report_key])
+    except BaseException as error:
+        undo(services, error, key, report_key)
         raise
     return key, report_key
 
@@ -216,8 +215,17 @@ def _is_passing(error: BaseException) -> bool:
 
 
 def delete(services: Services, *keys: str) -> None:
-    """Delete objects as well as that is possible now."""
+    """Delete objects; what the store does not delete now, the workers' sweep will."""
     try:
         services.storage.delete(keys)
     except MasqueradeError:
-        log.warning("objects could not be deleted yet; the sweep will")
+        leave_to_sweep(services.queue.store, *keys)
+
+
+def undo(services: Services, error: BaseException, *keys: str) -> None:
+    """Delete what a request wrote that failed; without waiting once more for a store that
+    was just waited for in vain."""
+    if isinstance(error, StorageUnavailable):
+        leave_to_sweep(services.queue.store, *keys)
+    else:
+        delete(services, *keys)

@@ -4,15 +4,17 @@ RQ only carries the job's id to a worker. A record is a hash ``masquerade:job:<i
 every change of state is one atomic script that states which states it may leave, so
 a cancel and a finish can never both win. A record whose state says "cancelled" is at
 the same time the flag that stops its work. ``masquerade:originals`` maps the key of
-each stored original to its live job; ``masquerade:counts`` holds totals for metrics.
+each stored original to its live job; ``masquerade:counts`` holds totals for metrics;
+``masquerade:unwanted`` is a set of keys that are still to be deleted from the bucket.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -22,6 +24,8 @@ from redis.exceptions import RedisError
 from gateway.errors import Conflict, QueueUnavailable
 from gateway.storage import new_token
 
+log = logging.getLogger(__name__)
+
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 LIVE: tuple[Status, ...] = ("queued", "running")
@@ -30,6 +34,7 @@ _RECORD = "masquerade:job:"
 _LIVE = "masquerade:live"
 _ORIGINALS = "masquerade:originals"
 _COUNTS = "masquerade:counts"
+_UNWANTED = "masquerade:unwanted"
 
 # KEYS: record, live set, originals, counts. ARGV: id, allowed states, attempt that
 # asks ('' = any), new state ('' = as it is), life in s (0 = for ever), field, value, ...
@@ -232,6 +237,22 @@ class JobStore:
         with redis_errors():
             return _texts(self.redis.hgetall(_ORIGINALS))
 
+    def unwant(self, keys: Iterable[str]) -> None:
+        """Have the sweep delete these objects, which could not be deleted just now."""
+        if wanted := list(keys):
+            with redis_errors():
+                self.redis.sadd(_UNWANTED, *wanted)
+
+    def unwanted(self) -> set[str]:
+        """Keys of objects that are to be deleted."""
+        with redis_errors():
+            return {key.decode() for key in self.redis.smembers(_UNWANTED)}  # type: ignore[union-attr]
+
+    def gone(self, keys: Iterable[str]) -> None:
+        """These objects are deleted now."""
+        with redis_errors():
+            self.redis.srem(_UNWANTED, *keys)
+
     def counts(self) -> dict[str, int]:
         """Totals since ever: submitted, done, failed, cancelled, ms (of video),
         frames, faces, and ms of each stage."""
@@ -267,6 +288,14 @@ def _pairs(**fields: Any) -> list[str]:
 
 def _texts(raw: Mapping[Any, Any]) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in raw.items()}
+
+
+def leave_to_sweep(store: JobStore, *keys: str) -> None:
+    """Note objects that the store does not delete now; without Redis, time will tell of them."""
+    try:
+        store.unwant(keys)
+    except QueueUnavailable:
+        log.warning("objects could not be deleted; they go when uploads and results expire")
 
 
 @contextlib.contextmanager

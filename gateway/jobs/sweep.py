@@ -30,6 +30,7 @@ _ENDED = (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED, JobStatus.FIN
 def sweep(queue: JobQueue, storage: Storage, settings: Settings) -> None:
     """Do what is due; a store or queue that is away is left for the next time."""
     try:
+        unwanted(queue, storage)
         if _due(queue, "often", _OFTEN):
             lost_jobs(queue, storage)
             lost_tasks(queue, settings)
@@ -41,6 +42,15 @@ def sweep(queue: JobQueue, storage: Storage, settings: Settings) -> None:
             old_work(queue, storage)
     except MasqueradeError as error:
         log.warning("sweep put off: %s", error)
+
+
+def unwanted(queue: JobQueue, storage: Storage) -> int:
+    """Delete what was to be deleted while the store was away; returns how much that was."""
+    keys = queue.store.unwanted()
+    if keys:
+        storage.delete(keys)
+        queue.store.gone(keys)
+    return len(keys)
 
 
 def lost_jobs(queue: JobQueue, storage: Storage) -> None:

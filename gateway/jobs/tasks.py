@@ -37,10 +37,11 @@ from gateway.errors import (
     StorageUnavailable,
     TooLarge,
     is_disk_full,
+    is_out_of_memory,
 )
 from gateway.jobs.progress import Progress
 from gateway.jobs.queue import JobQueue
-from gateway.jobs.store import Job, JobStore
+from gateway.jobs.store import Job, JobStore, leave_to_sweep
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import Settings
 from gateway.storage import RESULTS, Storage, new_token
@@ -203,13 +204,15 @@ def clean_after_stop(message: Message, redis: Redis) -> None:
 
 def clean(store: JobStore, storage: Storage, job: Job, places: Iterable[str]) -> None:
     """Delete half-made results, and the original unless the job still lives."""
-    try:
-        storage.delete(places)
+    unwanted = list(places)
+    with contextlib.suppress(QueueUnavailable):
         now = store.get(job.id)
         if now is None or not now.live:
-            storage.delete([job.original])
-    except (StorageUnavailable, QueueUnavailable):
-        log.warning("objects of a finished job could not be deleted yet; the sweep will")
+            unwanted.append(job.original)
+    try:
+        storage.delete(unwanted)
+    except StorageUnavailable:
+        leave_to_sweep(store, *unwanted)
 
 
 def fd_path(file: IO[bytes]) -> str:
@@ -226,7 +229,7 @@ def public_error(error: BaseException) -> MasqueradeError:
         return DeadlineExceeded("the video took longer than the service allows")
     if is_disk_full(error):
         return DiskFull("the server has no scratch space left; try again later")
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return TooLarge("the video needs more memory than the service has")
     return MasqueradeError("the video could not be processed; the server's log says why")
 

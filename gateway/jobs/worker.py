@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 _BEAT = 4  # seconds between two signs of life of a running job
 _LEASE = 30  # seconds without one until the job counts as abandoned
+_HURRY = 5.0  # seconds of silence of the store; its work-horse's signs of life wait for it
 _IDLE = 20  # seconds; RQ waits this less 15 for a message, then does its maintenance
 _FAREWELL = 8.0  # seconds that a training has for its last words
 _PAUSE = 1.0  # seconds between two looks of a burst worker at what the others do
@@ -60,7 +61,7 @@ class VideoWorker(Worker):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._jobs = JobQueue(settings)
-        self._storage = Storage(settings)
+        self._storage = Storage(settings, _HURRY)
         batch_tasks.inherited = batch_tasks.Tools.connect(settings)
         self._handing_back = self._trains = False
         self.nothing_left = False

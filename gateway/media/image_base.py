@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from gateway.errors import BadMedia, MasqueradeError, TooLarge
+from gateway.errors import BadMedia, MasqueradeError, TooLarge, is_out_of_memory
 from gateway.media.sniff import ImageFormat
 
 NAMES: dict[ImageFormat, str] = {
@@ -98,10 +98,10 @@ def decoding(kind: ImageFormat) -> Iterator[None]:
         yield
     except MasqueradeError:
         raise
-    except (MemoryError, Image.DecompressionBombError) as error:
-        raise TooLarge(f"this {NAMES[kind]} picture is too large to decode") from error
     # Decoders raise whatever they like on hostile bytes: struct.error, SyntaxError, cv2.error, …
     except Exception as error:
+        if is_out_of_memory(error) or isinstance(error, Image.DecompressionBombError):
+            raise TooLarge(f"this {NAMES[kind]} picture is too large to decode") from error
         raise BadMedia(f"the data inside this {NAMES[kind]} file is damaged") from error
 
 

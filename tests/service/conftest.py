@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import pytest
 
 from deploy.local.pod import Pod
-from gateway.settings import MIB
+from tests.leaks import Sent
 from tests.servers import free_port
-from tests.service.helpers import Api, Bucket, Family, Scratch, becomes, eventually, unlinked_files
+from tests.service.helpers import (
+    LIMITS,
+    Api,
+    Bucket,
+    Family,
+    Scratch,
+    becomes,
+    eventually,
+    unlinked_files,
+)
 from tests.service.media import Clips
+from tests.service.privacy import Privacy
 
-LIMITS = {
-    "MASQUERADE_MAX_UPLOAD_BYTES": str(24 * MIB),
-    "MASQUERADE_MAX_IMAGE_BYTES": str(12 * MIB),
-    "MASQUERADE_MAX_IMAGE_PIXELS": "16000000",
-    "MASQUERADE_MAX_VIDEO_SECONDS": "60",
-    "MASQUERADE_IMAGE_DEADLINE": "15",
-    "MASQUERADE_DRAWING_DEADLINE": "40",
-    "MASQUERADE_SEGMENT_SECONDS": "8",
-    "MASQUERADE_FETCH_PRIVATE_HOSTS": "127.0.0.1",
-    "MASQUERADE_FETCH_TIMEOUT": "4",
-    "MASQUERADE_FETCH_BYTES": str(4 * MIB),
-}
+Measured = Callable[[str, Collection[str], float, float], None]
+FAULTS = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -57,8 +58,14 @@ def pod(scratch: Scratch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def api(pod: Pod) -> Api:
-    return Api(pod.url)
+def sent() -> Sent:
+    """What the tests upload."""
+    return Sent()
+
+
+@pytest.fixture(scope="session")
+def api(pod: Pod, sent: Sent) -> Api:
+    return Api(pod.url, sent)
 
 
 @pytest.fixture(scope="session")
@@ -77,14 +84,44 @@ def families(pod: Pod) -> list[Family]:
     return [Family(pod, program) for program in ("gateway", "renderer", "worker")]
 
 
+@pytest.fixture(scope="session")
+def privacy(pod: Pod, bucket: Bucket, scratch: Scratch, sent: Sent) -> Iterator[Privacy]:
+    """Looks for leaks; at the end no result in the bucket shows a face or tells of one."""
+    privacy = Privacy(pod, bucket, scratch, sent)
+    yield privacy
+    assert privacy.bared() == []
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left(
-    api: Api, bucket: Bucket, scratch: Scratch, families: list[Family]
+    api: Api, bucket: Bucket, scratch: Scratch, families: list[Family], privacy: Privacy
 ) -> Iterator[None]:
-    """Whatever a test did: the pod is ready, no original is stored, no scratch file exists."""
+    """Whatever a test did: the pod is ready, no original is stored, no scratch file exists,
+    and nothing that was uploaded stands anywhere."""
     yield
     eventually(api.ready, "the pod is ready")
     becomes(lambda: bucket.keys("uploads/"), set(), "originals in the bucket")
     for family in families:
         becomes(lambda f=family: unlinked_files(f), 0, "spooled files that are open")
     becomes(scratch.names, set(), "temporary files")
+    assert privacy.leaks() == []
+
+
+@pytest.fixture(scope="session")
+def measured(
+    request: pytest.FixtureRequest,
+) -> Callable[[str, Collection[str], float, float], None]:
+    """Takes a row of the table of faults, which is shown at the end."""
+    rows = request.config.stash.setdefault(FAULTS, [])
+
+    def note(name: str, told: Collection[str], seconds: float, within: float) -> None:
+        codes = ", ".join(f"`{code}`" for code in sorted(told)) or "–"
+        rows.append(f"| {name} | {codes} | {within:.0f} s | {seconds:.1f} s |")
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if rows := config.stash.get(FAULTS, []):
+        terminalreporter.section("faults: what clients saw, back within, measured")
+        terminalreporter.write("\n".join(rows) + "\n")

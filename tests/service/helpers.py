@@ -21,8 +21,23 @@ from botocore.config import Config
 
 from deploy.local.pod import Pod
 from gateway import metrics_folder
+from gateway.settings import MIB
+from tests.leaks import NAME, Sent
 
 FINAL = ("done", "failed", "cancelled")
+LIMITS = {
+    "MASQUERADE_MAX_UPLOAD_BYTES": str(24 * MIB),
+    "MASQUERADE_MAX_IMAGE_BYTES": str(12 * MIB),
+    "MASQUERADE_MAX_IMAGE_PIXELS": "16000000",
+    "MASQUERADE_MAX_VIDEO_SECONDS": "60",
+    "MASQUERADE_IMAGE_DEADLINE": "15",
+    "MASQUERADE_DRAWING_DEADLINE": "40",
+    "MASQUERADE_SEGMENT_SECONDS": "8",
+    "MASQUERADE_FETCH_PRIVATE_HOSTS": "127.0.0.1",
+    "MASQUERADE_FETCH_TIMEOUT": "4",
+    "MASQUERADE_FETCH_BYTES": str(4 * MIB),
+}
+"""How the pod of the tests is set."""
 PATIENCE = 120.0  # seconds that anything may take on a busy machine
 
 
@@ -44,10 +59,11 @@ def becomes(observe: Callable[[], Any], wanted: Any, what: str, seconds: float =
 
 
 class Api:
-    """The pod's HTTP interface, one fresh connection a request."""
+    """The pod's HTTP interface, one fresh connection a request; ``sent`` notes what is uploaded."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, sent: Sent | None = None) -> None:
         self.url = url
+        self.sent = sent or Sent()
         self.address = (urlsplit(url).hostname, urlsplit(url).port)
 
     def call(self, method: str, path: str, **more: Any) -> requests.Response:
@@ -59,13 +75,15 @@ class Api:
 
     def blur(self, body: bytes, wait: float | None = None, **options: Any) -> requests.Response:
         """A file in a form."""
+        self.sent.note(body)
         query = {} if wait is None else {"wait": wait}
         return self.call(
-            "POST", "/v1/blur", params=query, files={"file": ("holiday.bin", body)}, data=options
+            "POST", "/v1/blur", params=query, files={"file": (f"{NAME}.bin", body)}, data=options
         )
 
     def blur_base64(self, body: bytes, prefix: str = "", **options: Any) -> requests.Response:
         """A file as base64 in JSON."""
+        self.sent.note(body)
         text = prefix + base64.b64encode(body).decode()
         return self.call("POST", "/v1/blur", json={"file": text, **options})
 
@@ -75,6 +93,7 @@ class Api:
 
     def upload(self, body: bytes) -> str:
         """Put a file straight into the bucket; its upload id."""
+        self.sent.note(body)
         ticket = self.call("POST", "/v1/uploads", json={"size": len(body)})
         assert ticket.status_code == 201, ticket.text
         put = requests.put(ticket.json()["url"], data=body, timeout=PATIENCE)
@@ -83,11 +102,14 @@ class Api:
 
     def rig(self, body: bytes) -> requests.Response:
         """A drawing in a form."""
-        return self.call("POST", "/v1/rigs", files={"file": ("monster.jpg", body)})
+        self.sent.note(body)
+        return self.call("POST", "/v1/rigs", files={"file": (f"{NAME}.jpg", body)})
 
     def animate(self, body: bytes, **options: Any) -> requests.Response:
         """A drawing in a form."""
-        return self.call("POST", "/v1/animate", files={"file": ("monster.jpg", body)}, data=options)
+        self.sent.note(body)
+        files = {"file": (f"{NAME}.jpg", body)}
+        return self.call("POST", "/v1/animate", files=files, data=options)
 
     def submit(self, body: bytes, **options: Any) -> str:
         """Hand a video in; its job's id."""

@@ -16,11 +16,11 @@ from PIL.TiffImagePlugin import IFDRational
 from deploy.local import samples
 from deploy.local.samples import write_video
 from loadtest.media import looped
+from tests.leaks import PLACE, SECRET
 
 pillow_heif.register_heif_opener()
 
 FORMATS = ("jpeg", "png", "webp", "gif", "heif", "avif")
-SECRET = "KLARA-4711"
 FACE = np.s_[90:140, 205:245]  # rows and columns well inside the astronaut's face
 SUIT = np.s_[400:, :]  # far from it
 
@@ -54,7 +54,8 @@ def animation(frames: int, width: int = 320, height: int = 240) -> bytes:
     """A GIF of the astronaut drifting sideways."""
     whole = Image.fromarray(skimage.data.astronaut()).quantize(128)
     views = [whole.crop((i, 0, i + width, height)) for i in range(frames)]
-    return encoded(views[0], "GIF", save_all=True, append_images=views[1:], duration=80)
+    more = {"append_images": views[1:], "duration": 80, "comment": SECRET.encode()}
+    return encoded(views[0], "GIF", save_all=True, **more)
 
 
 def pixels(body: bytes) -> np.ndarray:
@@ -98,7 +99,8 @@ class Clips:
     def _made(self, seconds: float) -> bytes:
         path = self._folder / f"{seconds}.mp4"
         if not path.exists():
-            write_video(path, seconds, (640, 360))
+            plain = write_video(path.with_suffix(".plain.mp4"), seconds, (640, 360))
+            path.write_bytes(tagged(plain.read_bytes()))
         return path.read_bytes()
 
 
@@ -123,7 +125,7 @@ def tagged(body: bytes) -> bytes:
         av.open(io.BytesIO(body)) as source,
         av.open(out, "w", format="mp4", container_options=options) as target,
     ):
-        target.metadata.update({"title": SECRET, "make": SECRET, "location": "+47.1100+008.0000/"})
+        target.metadata.update({"title": SECRET, "make": SECRET, "location": PLACE + "/"})
         copies = {
             stream.index: target.add_stream_from_template(stream) for stream in source.streams
         }

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from deploy.local.pod import ROOT
+from tests.leaks import ENTRY
 from tests.service import media
 from tests.service.helpers import FINAL, PATIENCE, becomes, problem, work_horse
 
@@ -22,7 +23,7 @@ LONG_PATIENCE = 3 * PATIENCE
 @pytest.fixture
 def place(bucket):
     """Prefixes of the test's own for input and output."""
-    name = f"batch-{uuid.uuid4().hex[:8]}"
+    name = f"batch-{ENTRY}-{uuid.uuid4().hex[:8]}"
     return f"{name}/in/", f"{name}/out/"
 
 
@@ -52,7 +53,7 @@ def test_a_prefix_with_a_long_video_and_a_broken_one(api, bucket, place, submit,
         "a.jpg": photo,
         "deep/b.mp4": clips.short(),
         "long.mp4": long,
-        "bad.mp4": long[:40_000],
+        f"{ENTRY}.mp4": long[:40_000],
     }
     job_id = submit(files, report=True)
     view = ended(api, job_id)
@@ -60,7 +61,7 @@ def test_a_prefix_with_a_long_video_and_a_broken_one(api, bucket, place, submit,
     counted = {name: view["items"][name] for name in ("total", "done", "failed", "left")}
     assert counted == {"total": 4, "done": 3, "failed": 1, "left": 0}
     (failure,) = view["failures"]
-    assert (failure["name"], failure["code"]) == ("bad.mp4", "bad-media")
+    assert (failure["name"], failure["code"]) == (f"{ENTRY}.mp4", "bad-media")
     found = {key.removeprefix(place[1]) for key in bucket.keys(place[1])}
     done = {"a.jpg", "deep/b.mp4", "long.mp4"}
     assert found == done | {f"{name}.report.json" for name in done}

@@ -18,7 +18,6 @@ from tests.service.helpers import (
     live,
     metrics_of,
     model_server,
-    model_worker,
     problem,
     work_horse,
 )
@@ -136,27 +135,6 @@ def test_a_worker_that_is_stopped_hands_its_video_back(api, pod, clips, stopped)
 # the model server
 
 
-@pytest.mark.parametrize("victim", [model_server, model_worker])
-def test_the_model_server_dies(api, pod, clips, victim):
-    job_id = api.submit(clips.long())
-    api.rendering(job_id)
-    victim(pod).kill()
-    assert checks(api)["model"] is False
-    answer = api.get("/readyz")
-    assert (answer.status_code, answer.json()["ready"]) == (503, False)
-    begun = time.monotonic()
-    refused = api.blur(media.photo())
-    if refused.status_code != 200:  # a worker may be back that soon
-        problem(refused, 503, "model-unavailable")
-    elif victim is model_server:
-        pytest.fail("a photo was blurred without a model")
-    assert time.monotonic() - begun < 30
-    eventually(api.ready, "the model is back")
-    assert photo_works(api)
-    view = api.ended(job_id)
-    assert view["status"] == "done"
-
-
 def test_the_model_server_s_starter_dies(api, pod):
     """Java would live on and keep the ports from its successor."""
     java = model_server(pod)
@@ -204,17 +182,6 @@ def test_no_object_store(api, stopped, clips):
     eventually(lambda: photo_works(api), "photos work again")
 
 
-def test_the_object_store_goes_away_under_a_video(api, stopped, clips):
-    job_id = api.submit(clips.long())
-    api.rendering(job_id)
-    start = stopped("s3")
-    api.until(job_id, lambda v: v["attempts"] == 1 and v["status"] == "queued")
-    start()
-    view = api.ended(job_id)
-    assert view["status"] == "done"
-    assert view["attempts"] > 1
-
-
 def test_no_queue(api, stopped, clips):
     start = stopped("redis")
     expected = {"model": True, "storage": True, "queue": False, "renderer": True}
@@ -229,17 +196,6 @@ def test_no_queue(api, stopped, clips):
     start()
     answer = api.call("POST", "/v1/blur?wait=100", **ask)  # the upload was kept
     assert answer.json()["status"] == "done"
-
-
-def test_the_queue_goes_away_under_a_video(api, stopped, clips):
-    job_id = api.submit(clips.long())
-    api.rendering(job_id)
-    start = stopped("redis")
-    problem(api.get(f"/v1/jobs/{job_id}"), 503, "queue-unavailable")
-    start()
-    eventually(api.ready, "the queue is back")
-    view = api.ended(job_id)
-    assert view["status"] == "done"
 
 
 def answers(api) -> bool:

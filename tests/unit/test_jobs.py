@@ -323,3 +323,15 @@ def test_the_sweep_leaves_live_jobs_alone(submit, settings, storage, queue, stor
 def test_the_sweep_bears_a_store_that_is_down(settings, queue):
     down = Storage(dataclasses.replace(settings, s3_endpoint=f"http://127.0.0.1:{free_port()}"))
     sweep.sweep(queue, down, settings)
+
+
+def test_what_the_store_would_not_delete_is_deleted_later(submit, settings, storage, queue, store):
+    job = submit()
+    queue.cancel(job)
+    down = Storage(dataclasses.replace(settings, s3_endpoint=f"http://127.0.0.1:{free_port()}"))
+    tasks.clean(store, down, job, ("results/a",))
+    sweep.sweep(queue, down, settings)
+    assert store.unwanted() == {"results/a", job.original}
+    sweep.sweep(queue, storage, settings)
+    assert store.unwanted() == set()
+    assert keys(storage) == []

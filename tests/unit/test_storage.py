@@ -8,6 +8,7 @@ import urllib.parse
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
 import urllib3
 
 from gateway.errors import NotFound, StorageUnavailable
@@ -139,6 +140,37 @@ def test_ended_credentials_sign_nothing(storage, monkeypatch):
     monkeypatch.setattr(storage._session, "get_credentials", lambda: Temporary(-5))
     with pytest.raises(StorageUnavailable, match="expired"):
         storage.link("results/a")
+
+
+@pytest.mark.parametrize("off", [-600, 600])
+def test_a_link_of_a_host_whose_clock_is_off_lives_as_long_as_promised(settings, off):
+    storage = Storage(dataclasses.replace(settings, url_ttl=1500))
+    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=off)):
+        storage.put("results/a", io.BytesIO(b"x"), "a/b")  # which tells the store's time
+        link = storage.link("results/a")
+    assert abs(link.expires_at - datetime.now(UTC) - timedelta(seconds=1500)) < timedelta(seconds=5)
+    signed = urllib.parse.parse_qs(urllib.parse.urlsplit(link.url).query)["X-Amz-Date"][0]
+    ends = datetime.strptime(signed + "+0000", "%Y%m%dT%H%M%SZ%z") + timedelta(
+        seconds=expires_in(link.url)
+    )
+    assert abs(ends - link.expires_at) < timedelta(seconds=2)
+    assert http("GET", link.url).status == 200
+
+
+def test_a_clock_that_the_store_does_not_bear_is_named(storage):
+    storage.put("results/a", io.BytesIO(b"x"), "a/b")
+    with time_machine.travel(datetime.now(UTC) - timedelta(seconds=1200)):
+        with pytest.raises(StorageUnavailable):
+            storage.put("results/a", io.BytesIO(b"x"), "a/b")
+        assert "1200 s behind the object store's; set it right" in storage.ready()
+    assert storage.ready() is None
+    assert storage._clock.fault() is None
+
+
+@pytest.mark.parametrize("date", [None, "today", "Mon, 02 Nov 2026 10:00:00"])
+def test_a_store_that_tells_no_time_is_not_asked(storage, date):
+    storage._clock.look(urllib3.HTTPResponse(headers={"date": date} if date else {}))
+    assert storage._clock.fault() is None
 
 
 def test_links_may_name_another_host_than_the_server_uses(settings):
