@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --no-header 
 LOCKS := gateway/requirements.txt serving/requirements.txt tests/requirements.txt
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up down status test test-long test-images models lint lint-k8s format bench-blur bench-animate bench-rig bench-jobs bench-classify bench-capacity train-rigger locks clean
+.PHONY: help setup demo up down status test test-long fuzz test-images models lint lint-k8s format bench-blur bench-animate bench-rig bench-jobs bench-classify bench-capacity train-rigger locks clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,8 +45,11 @@ status: ## its processes
 test: setup lint lint-k8s ## lint and all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-test-long: setup ## the full forms of faults and of hostile input (an hour or more)
-	@$(BIN)/python -m pytest -m long --timeout 3600
+test-long: setup ## the full forms of faults and hostile input (hours): FILES=5000, SOAK= (seconds)
+	@HOSTILE_FILES=$(or $(FILES),5000) HOSTILE_SECONDS=$(or $(SOAK),0) $(BIN)/python -m pytest -m long -s --timeout 7200
+
+fuzz: $(READY) ## coverage-guided fuzzing of our own parsers, SECONDS=60 each (TARGET=… for one)
+	@$(BIN)/python -m tests.fuzz $(TARGET) --seconds $(or $(SECONDS),60)
 
 test-images: setup ## build the images' roots without an engine and run them (as root, with debootstrap)
 	@$(BIN)/python -m pytest deploy/images --timeout 3600 -s

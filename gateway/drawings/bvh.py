@@ -212,7 +212,7 @@ def _number(word: str, what: str) -> float:
 
 
 def _frame_count(word: str) -> int:
-    if not word.isdecimal() or not word.strip("0"):
+    if not (word.isascii() and word.isdecimal()) or not word.strip("0"):
         raise BadMotion("this BVH file has no frames")
     if len(word) > 9 or int(word) > MAX_FRAMES:
         raise TooLarge(f"this BVH file has {word[:12]} frames; the limit is {MAX_FRAMES}")
@@ -239,6 +239,8 @@ def _values(text: str, frames: int, width: int) -> F64:
 
 def _numbers(text: str) -> F64 | None:
     """Numbers between white space, or None when there is anything else."""
+    if text.isspace():  # of which the function below makes a number
+        return np.empty(0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         try:

@@ -115,7 +115,7 @@ def parse(url: str) -> Target:
     """
     if len(url) > LONGEST:
         raise BadUrl(f"an image_url may have {LONGEST} characters")
-    if re.search(r"[\x00-\x20\x7f\\]", url):
+    if re.search(r"[\x00-\x20\x7f\\\ud800-\udfff]", url):  # the last are halves of characters
         raise BadUrl("an image_url must not have spaces, control characters or backslashes")
     try:
         parts = urlsplit(url)
@@ -148,10 +148,10 @@ def redirected(source: Target, location: str) -> Target:
 
 
 def _host(netloc: str) -> tuple[str, Address | None]:
-    text, _ = _apart(netloc)
+    text, port = _apart(netloc)
     if text.startswith("["):
         address = _as_v6(text)
-        if address is None:
+        if address is None or netloc not in (text, f"{text}:{port}"):
             raise BadUrl("the host of this image_url is no address")
         return str(address), address
     try:

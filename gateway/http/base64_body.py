@@ -11,6 +11,7 @@ import binascii
 import json
 import mmap
 import re
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -21,7 +22,7 @@ _KEY = re.compile(rb'"file"[ \t\r\n]*:[ \t\r\n]*"')
 _LIST_KEY = re.compile(rb'"files"[ \t\r\n]*:[ \t\r\n]*\[(?=[ \t\r\n]*")')
 _QUOTE = re.compile(rb'[ \t\r\n]*"')
 _COMMA = re.compile(rb"[ \t\r\n]*,")
-_DATA_URL = re.compile(rb"data:[^,\"\\]{0,200}?;base64,")
+_DATA_URL = re.compile(rb"data:[ !#-+\--\[\]-~]{0,200}?;base64,")
 LETTERS = bytes.maketrans(b"-_", b"+/")
 """From the URL-safe alphabet to the standard one."""
 _NOT_A_STRING = "'file' must be one base64 string at the top of the JSON object"
@@ -48,9 +49,11 @@ def take_apart(body: Body, out: BinaryIO) -> dict[str, Any]:
         if "file" in whole:
             raise BadRequest(_NOT_A_STRING)
         return whole
-    # An empty string stands in for the file, so the rest is checked as it was sent.
-    rest = _object(body[: key.end()] + body[end : end + _TOO_LONG])
-    if rest.get("file") != "":
+    # Another string stands in for the file, so the rest is checked as it was sent. Nobody can
+    # guess it: one further in, or a second 'file', is not taken for it.
+    stand_in = secrets.token_hex(8)
+    rest = _object(body[: key.end()] + stand_in.encode() + body[end : end + _TOO_LONG])
+    if rest.get("file") != stand_in:
         raise BadRequest(_NOT_A_STRING)
     del rest["file"]
     _decode(body, key.end(), end, out)
@@ -76,10 +79,12 @@ def take_all_apart(
             raise BadRequest(_NOT_A_LIST)
         return ([file] if file.tell() else []), rest
     spans, end = _strings(body, key.end(), most)
-    # An empty list stands in for the files, so the rest is checked as it was sent.
-    rest = _object(body[: key.end()] + body[end : end + _TOO_LONG])
-    if rest.get("files") != [] or "file" in rest:
+    # Another list stands in for the files, as above.
+    stand_in = secrets.token_hex(8)
+    rest = _object(body[: key.end()] + f'"{stand_in}"'.encode() + body[end : end + _TOO_LONG])
+    if rest.get("files") != [stand_in] or "file" in rest:
         raise BadRequest(_NOT_A_LIST)
+    rest["files"] = []
     files = []
     for start, stop in spans:
         files.append(new_file())

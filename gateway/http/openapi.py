@@ -65,8 +65,15 @@ def document() -> Schema:
             },
             "/page/{name}": {
                 "get": {
-                    **_plain("A file.", "Files of the web page", None, "*/*"),
+                    "summary": "Files of the web page",
                     "parameters": [path("name")],
+                    "responses": {
+                        "200": {
+                            "description": "A file.",
+                            "content": {"*/*": {"schema": {"type": "string"}}},
+                        },
+                        "default": ref("Problem", "responses"),
+                    },
                 }
             },
         },

@@ -70,7 +70,9 @@ def schemas() -> Schema:
 def classify() -> Schema:
     """POST /v1/classify."""
     more = options()
-    urls = {"type": "array", "items": _URL, "minItems": 1}
+    # Without a format: one that is none is told as that image's error.
+    url = {"type": "string", "description": _URL["description"]}
+    urls = {"type": "array", "items": url, "minItems": 1}
     several = {"type": "array", "items": _FILE, "minItems": 1}
     form = [
         obj({"file": several, "image_url": urls, **more}),

@@ -41,6 +41,17 @@ def append(out: IO[bytes], head: dict[str, Any], body: BinaryIO) -> None:
     shutil.copyfileobj(body, out, _PIECE)
 
 
+def _head(text: bytes) -> dict[str, Any]:
+    try:
+        head = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRecord("a head is no JSON") from error
+    size = head.get("size") if isinstance(head, dict) else None
+    if not isinstance(size, int) or size < 0:
+        raise BadRecord("a head does not tell its body's size")
+    return head
+
+
 class Records:
     """Reads records one after the other; ``read(n)`` gives at most n bytes, none at the end.
 
@@ -63,8 +74,8 @@ class Records:
             (length,) = _LENGTH.unpack(prefix)
             if length > _LONGEST_HEAD:
                 raise BadRecord("a head is too long")
-            head = json.loads(self._exactly(length))
-            self._left = int(head["size"])
+            head = _head(self._exactly(length))
+            self._left = head["size"]
             yield head
 
     def body(self) -> bytes:

@@ -192,9 +192,9 @@ class FolderTree:
 
     def check(self) -> None:
         """See :class:`Tree`."""
-        if not self._folder.is_dir():
-            raise NotFound(f"there is no folder {self._folder}")
         try:
+            if not self._folder.is_dir():
+                raise NotFound(f"there is no folder {self._folder}")
             first = next(_walk(self._folder), None)
         except OSError as error:
             raise Forbidden(f"the service may not read {self._folder}") from error

@@ -30,6 +30,9 @@ from gateway.media.image_base import (
     truncated,
 )
 
+MAX_BLOCKS = 50_000
+"""Two or three a frame are usual."""
+
 _CLEAR, _RESTORE = 2, 3  # disposal
 _KEEP = 1
 _EXACT = 192
@@ -93,7 +96,7 @@ def _walk(data: bytes, limits: ImageLimits) -> _File:
     file, view, at = _File(width, height), memoryview(data), 13
     shared, at = _palette(data, at, packed)
     control = bytes(4)
-    while True:
+    for _ in range(MAX_BLOCKS):
         kind = data[at : at + 1]
         if not kind:
             raise truncated("gif", "before its end marker")
@@ -126,6 +129,8 @@ def _walk(data: bytes, limits: ImageLimits) -> _File:
             control = bytes(4)
         else:
             raise BadMedia("this GIF file is damaged: an unknown block where a frame should begin")
+    else:
+        raise BadMedia(f"this GIF file has more than {MAX_BLOCKS} blocks")
     if not file.frames:
         raise BadMedia("this GIF file has no frame in it")
     return file

@@ -17,9 +17,10 @@ import numpy as np
 import pillow_heif
 from PIL import Image
 
-from gateway.errors import UnsupportedMedia
+from gateway.errors import BadMedia, UnsupportedMedia
 from gateway.media import icc
 from gateway.media.image_base import (
+    NAMES,
     Encoded,
     ImageLimits,
     Picture,
@@ -37,6 +38,9 @@ from gateway.media.image_jpeg import encode_jpeg
 from gateway.media.image_png import encode_png
 from gateway.media.image_webp import write_animation
 from gateway.media.sniff import ImageFormat
+
+MAX_BOXES = 50_000
+"""At the top, where pictures have three or four."""
 
 JPEG_QUALITY = 92
 AVIF_QUALITY = 80
@@ -99,7 +103,9 @@ def open_avif(data: bytes, limits: ImageLimits) -> Picture:
 def _check_boxes(data: bytes, kind: ImageFormat) -> None:
     """Refuse a file whose top-level boxes go on past its end."""
     at = 0
-    while at + 8 <= len(data):
+    for _ in range(MAX_BOXES):
+        if at + 8 > len(data):
+            return
         size = int.from_bytes(data[at : at + 4], "big")
         if size == 1:
             size = int.from_bytes(data[at + 8 : at + 16], "big")
@@ -108,6 +114,7 @@ def _check_boxes(data: bytes, kind: ImageFormat) -> None:
         if at + size > len(data):
             raise truncated(kind, "inside its pixels")
         at += max(size, 8)
+    raise BadMedia(f"this {NAMES[kind]} file has more than {MAX_BOXES} boxes")
 
 
 def _primary(data: bytes) -> pillow_heif.HeifImage:

@@ -37,6 +37,9 @@ from gateway.media.image_base import (
 QUALITY = 90
 """Lossy quality; the file does not tell its own."""
 
+MAX_CHUNKS = 50_000
+"""One a frame is usual."""
+
 _PIXELS = {b"VP8 ", b"VP8L"}
 _KEEP_AS_IS, _OVERWRITE = 0, 2  # ANMF's flags: disposal none, no blending
 _ALPHA, _ANIMATION, _PROFILE = 0x10, 0x02, 0x20  # VP8X's flags
@@ -220,12 +223,15 @@ def _compress(frame: np.ndarray, lossless: bool, profile: bytes | None = None) -
 
 def _chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     at = 0
-    while at + 8 <= len(view):
+    for _ in range(MAX_CHUNKS):
+        if at + 8 > len(view):
+            return
         kind, size = struct.unpack_from("<4sI", view, at)
         if at + 8 + size > len(view):
             raise truncated("webp", "inside a chunk")
         yield kind, view[at + 8 : at + 8 + size]
         at += 8 + size + size % 2
+    raise BadMedia(f"this WebP file has more than {MAX_CHUNKS} chunks")
 
 
 def _chunk(kind: bytes, *parts: bytes | memoryview) -> bytes:

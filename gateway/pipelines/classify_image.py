@@ -72,7 +72,7 @@ def _number(raw: Mapping[str, Any], name: str, low: float, high: float, default:
     text = raw.get(name, default)
     try:
         value = float(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = float("nan")
     if isinstance(text, bool) or not low <= value <= high:
         raise BadOption(f"{name} must be a number from {low} to {high}, not {str(text)[:40]!r}")

@@ -117,7 +117,7 @@ def test_options():
 @pytest.mark.parametrize(
     "raw",
     [
-        *({"top_k": v} for v in ("0", "x", 1.5, True, None, "1001")),
+        *({"top_k": v} for v in ("0", "x", 1.5, True, None, "1001", 10**400)),
         *({"threshold": v} for v in (-0.1, 1.1, "nan", [])),
         {"style": "solid"},
     ],

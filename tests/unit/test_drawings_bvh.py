@@ -74,6 +74,7 @@ def test_positions_agree_with_explicit_matrices():
         ("Frames: 2", "Frames: two", "no frames"),
         ("Frames: 2", "Frames: 3", "27 in all, but has 18"),
         ("Frames: 2", "Frames: 1", "has 18"),
+        ("Frames: 2", "Frames: \u0660", "no frames"),
         ("Frame Time: 0.04", "Frame Time: 0", "frame time"),
         ("Frame Time: 0.04", "Frame Time: nan", "frame time"),
         ("Frame Time: 0.04", "Time: 1", "Frame Time"),
@@ -98,6 +99,12 @@ def test_a_broken_file_is_refused_by_name(old: str, new: str, says: str):
     assert old in TWO_BONES
     with pytest.raises(BadMotion, match=says):
         parse_bvh(TWO_BONES.replace(old, new, 1))
+
+
+def test_white_space_is_no_number():
+    head = "HIERARCHY\nROOT a\n{ OFFSET 0 0 0 CHANNELS 1 Xrotation }\n"
+    with pytest.raises(BadMotion, match="but has 0"):
+        parse_bvh(head + "MOTION\nFrames: 1\nFrame Time: 0.1\n \n")
 
 
 def test_a_million_frames_are_refused_before_they_are_read():

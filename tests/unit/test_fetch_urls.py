@@ -43,6 +43,7 @@ REFUSED = {
         *("http://example.org:99999/", "http://example.org:x/", "http://example.org:0/"),
         *("http://%31%32%37.0.0.1/", "http://[::1/", "http://[fe80::1%25eth0]/", "http://[x]/"),
         *("http://-a.org/", "http://a/" + "x" * LONGEST, "http://127.0.0.1:80:90/"),
+        *("http://a.org/\ud800", "http://a.org/?\udfff", "http://[::1]x/", "http://[::1]80/"),
         *("http://a,b/", "http://a<b/", "http://" + "a" * 64 + ".org/"),
     ],
     UrlCredentials: [

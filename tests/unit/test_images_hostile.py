@@ -202,6 +202,22 @@ def test_chunk_flood_is_refused() -> None:
         open_picture(data[:-12] + chunk(b"teSt", b"") * 100_001, LIMITS)
 
 
+FLOODS = {
+    "gif": b"GIF89a\2\0\2\0\0\0\0" + b"\x21\xf9\0" * 400_000,
+    "webp": b"RIFF\0\0\x40\0WEBP" + b"JUNK\0\0\0\0" * 600_000,
+    "heif": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0\0\0\x08free" * 400_000,
+    "avif": b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + b"\0\0\0\x08free" * 400_000,
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_block_floods_are_refused_fast(kind: str) -> None:
+    start = time.perf_counter()
+    with pytest.raises(BadMedia, match="more than 50000"):
+        open_picture(FLOODS[kind], LIMITS)
+    assert time.perf_counter() - start < 1
+
+
 def test_messages_name_what_is_wrong() -> None:
     data = SAMPLES["jpeg"]
     with pytest.raises(BadMedia, match="JPEG file is truncated"):

@@ -113,6 +113,8 @@ def test_links_lead_nowhere_else(folders, queue, work, tmp_path):
         submit(output=f"{root}/leak/out")
     with pytest.raises(Forbidden):
         submit(input=f"{root}/leak")
+    with pytest.raises(Forbidden):  # a name that no file system takes
+        submit(input=f"{root}/{'a' * 300}")
 
 
 def test_an_output_folder_that_becomes_a_link(folders, queue, work, tmp_path):
