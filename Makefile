@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --no-header 
 LOCKS := gateway/requirements.txt serving/requirements.txt tests/requirements.txt
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up down status test test-long fuzz test-images models lint lint-k8s format bench-blur bench-animate bench-rig bench-jobs bench-classify bench-capacity train-rigger locks clean
+.PHONY: help setup demo up down status test test-long fuzz test-images models lint lint-k8s format bench-blur bench-animate bench-rig bench-jobs bench-classify bench-capacity loadtest loadtest-table soak train-rigger locks clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -83,6 +83,15 @@ bench-classify: setup ## image categories: overhead, batching, a constant rate
 
 bench-capacity: setup ## photos a second that one pod stands, and what gives out first
 	@$(BIN)/python -m loadtest.capacity
+
+loadtest: setup ## a pod under load: overload, fairness, a killed model server; HTML report (ARGS=--quick)
+	@$(BIN)/python -m loadtest.load $(ARGS)
+
+soak: setup ## mixed traffic for MINUTES (30), whether anything grows; HTML report
+	@$(BIN)/python -m loadtest.soak --minutes $(or $(MINUTES),30) $(ARGS)
+
+loadtest-table: $(READY) ## take the latest figures of both into README's table
+	@$(BIN)/python -m loadtest.publish
 
 train-rigger: ## train the rigger further on drawings made up here, in an environment of its own
 	@test -x $(TRAIN)/bin/tensorboard || { $(PYTHON) -m venv $(TRAIN) && \

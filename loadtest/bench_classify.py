@@ -17,16 +17,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import requests
 import skimage.data
 from PIL import Image
 
 from deploy.local.pod import Pod
 from gateway.media.images import ImageLimits
 from gateway.pipelines.classify_image import packed, shown
+from loadtest.attack import attack
+from loadtest.closed_loop import Hits, one_by_one, saturated
 from loadtest.lab import own_pod
-from loadtest.steady import Hits, Shot, constant, one_by_one, saturated
+from loadtest.pace import constant
 from loadtest.tables import Cell, Table, machine, save
+from loadtest.targets import Target, post_form, post_json, write
 from tests.hostile import hostile_server
 
 STORE = Path(__file__).resolve().parents[1] / "model_store"
@@ -87,28 +89,26 @@ def pod_with(work: Path, batch: int, delay: int) -> Iterator[Pod]:
         yield pod
 
 
-def by_form(pod: Pod, body: bytes) -> Shot:
+def by_form(pod: Pod, body: bytes) -> Target:
     """A file in a form, as other back ends send it."""
-    request = requests.Request("POST", f"{pod.url}/v1/classify", files={"file": body}).prepare()
-    assert isinstance(request.body, bytes)
-    return Shot(f"{pod.url}/v1/classify", request.body, dict(request.headers))
+    return post_form(f"{pod.url}/v1/classify", "photo.jpg", body)
 
 
-def by_url(pod: Pod, url: str) -> Shot:
+def by_url(pod: Pod, url: str) -> Target:
     """A URL in JSON."""
-    text = json.dumps({"image_url": url}).encode()
-    return Shot(f"{pod.url}/v1/classify", text, {"Content-Type": "application/json"})
+    return post_json(f"{pod.url}/v1/classify", {"image_url": url})
 
 
-def bare(pod: Pod, body: bytes) -> Shot:
+def bare(pod: Pod, body: bytes) -> Target:
     """The model itself: TorchServe without the gateway."""
     env = pod.environment()
     keys = json.loads(Path(env["MASQUERADE_TORCHSERVE_KEY_FILE"]).read_text())
     headers = {
-        "Content-Type": "application/octet-stream",
-        "Authorization": f"Bearer {keys['inference']['key']}",
+        "Content-Type": ["application/octet-stream"],
+        "Authorization": [f"Bearer {keys['inference']['key']}"],
     }
-    return Shot(f"{env['MASQUERADE_TORCHSERVE_URL']}/predictions/classifier", body, headers)
+    url = f"{env['MASQUERADE_TORCHSERVE_URL']}/predictions/classifier"
+    return Target("POST", url, headers, body)
 
 
 def overhead(pod: Pod, body: bytes, count: int) -> Table:
@@ -189,10 +189,13 @@ def steady(pod: Pod, body: bytes, measure: float, seconds: float) -> Table:
     saturated(shot, CLIENTS, min(3.0, measure))
     capacity = saturated(shot, CLIENTS, measure).rate
     print(f"a constant rate of {LOAD * capacity:.1f} a second …", flush=True)
-    hits = constant(shot, LOAD * capacity, seconds)
-    p50, p99 = hits.percentile(50), hits.percentile(99)
-    row: list[Cell] = [capacity, LOAD * capacity, seconds, len(hits.times), len(hits.failed)]
-    row += [p50, hits.percentile(95), p99, p99 / p50]
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    targets = write(RESULTS / "targets.json", [shot])
+    hits = attack(targets, constant(LOAD * capacity, seconds), RESULTS, "steady")
+    p50, p95, p99 = (1000 * hits.percentile(share) for share in (50, 95, 99))
+    good = int(hits.good.sum())
+    row: list[Cell] = [capacity, LOAD * capacity, seconds, good, len(hits) - good]
+    row += [p50, p95, p99, p99 / p50]
     columns = ["capacity /s", "rate /s", "seconds", "answers", "failed"]
     columns += ["p50 ms", "p95 ms", "p99 ms", "p99 ÷ p50"]
     note = (

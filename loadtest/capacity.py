@@ -14,27 +14,26 @@ import io
 import signal
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-import requests
-import urllib3
-from prometheus_client.parser import text_string_to_metric_families
-
 from deploy.local.pod import ROOT, PodError
 from gateway.settings import cores
+from loadtest.bench import Bench
+from loadtest.busy import Shares, Watch
 from loadtest.lab import Lab
-from loadtest.media import SPEED_CLIPS, find, frame_count, hd_photo
-from loadtest.open_loop import Run, highest, run
+from loadtest.media import SPEED_CLIPS, find, frame_count
+from loadtest.scenarios import Scenarios
 from loadtest.tables import machine
 
 OUT = ROOT / "deploy" / "capacity.toml"
+RESULTS = Path(__file__).parent / "results" / "capacity"
+PHOTO = "photo-720p"
 P99, SUCCESS = 1.0, 0.999  # seconds; share
+CLOSE = 1.05  # the search ends when the rate that failed is at most so far above
+WARM = 5.0  # seconds
 HEADROOM = 0.7  # of its capacity, at which a pod gets help: a new one takes a minute to start
-FULL = 0.85  # busy share from which on no more can be had
-PROGRAMS = ("gateway", "renderer", "torchserve", "worker", "s3", "redis")
 OWN = ("gateway", "renderer", "torchserve")
 SECONDS, QUICK_SECONDS = 60.0, 8.0
 VIDEOS = {"720p": SPEED_CLIPS[1], "1080p": SPEED_CLIPS[2]}
@@ -45,104 +44,67 @@ class NothingStood(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Shares:
-    """How busy things were, 0 to 1; ``used``: cores that each program used."""
+class Stood:
+    """A run that the pod stood: requests a second for so many seconds, p99 in s, share answered."""
 
-    cpu: float
-    renderer: float
-    model: float
-    used: dict[str, float]
-
-    @property
-    def first(self) -> str:
-        """What gives out first. Who waits for it seems to be busy, too: everybody for a core,
-        a renderer for the model.
-        """
-        for name in ("cpu", "model"):
-            if getattr(self, name) >= FULL:
-                return name
-        return max(("cpu", "renderer", "model"), key=lambda name: float(getattr(self, name)))
+    rate: float
+    seconds: float
+    p99: float
+    success: float
 
 
-class Watch:
-    """Takes the shares over the time in which it is entered."""
+def highest(stands: Callable[[float], bool], start: float, close: float = CLOSE) -> float:
+    """The highest rate that the service stands: by doubling, then by halving the interval.
 
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-        self._processes = 1.0
-        self.shares = Shares(0, 0, 0, {})
-
-    def __enter__(self) -> Watch:
-        self._begun = time.monotonic()
-        self._cpu = self._used()
-        self._at = self._counted()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        seconds = time.monotonic() - self._begun
-        after = self._counted()
-        used = {
-            name: round((value - self._cpu[name]) / seconds, 2)
-            for name, value in self._used().items()
-        }
-        renderer, model = ((after[n] - self._at[n]) / seconds for n in ("renderer", "model"))
-        self.shares = Shares(
-            round(sum(used.values()) / cores(), 2),
-            round(renderer / after["processes"], 2),
-            round(model, 2),
-            used,
-        )
-
-    def _used(self) -> dict[str, float]:
-        """CPU seconds of each program so far, and of this one."""
-        found = {"client": sum(psutil.Process().cpu_times()[:2])}
-        for program in PROGRAMS:
-            times = (process.cpu_times() for process in self._lab.processes(program))
-            found[program] = sum(t.user + t.system for t in times)
-        return found
-
-    def _counted(self) -> dict[str, float]:
-        """Busy seconds so far of the renderer's processes and of the face detector's worker."""
-        text = requests.get(f"{self._lab.pod.url}/metrics", timeout=10).text
-        found = {"renderer": 0.0, "model": 0.0, "processes": 1.0}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                stage = sample.labels.get("stage")
-                if sample.name == "masquerade_photo_stage_seconds_sum" and stage in _PIXEL_WORK:
-                    found["renderer"] += sample.value
-                elif sample.name == "masquerade_model_seconds_sum":
-                    if sample.labels["model"] == "face_detector":
-                        found["model"] += sample.value
-                elif sample.name == "masquerade_renderer_processes":
-                    found["processes"] = sample.value
-        return found
+    ``stands`` is asked with a rate above 0; 0 is answered when none above ``start`` / 64 passes.
+    """
+    low, high = 0.0, start
+    while not low and high > start / 64:
+        if stands(high):
+            low = high
+        else:
+            high /= 2
+    if not low:
+        return 0.0
+    if low == start:
+        while stands(high := 2 * low):
+            low = high
+    else:
+        high = 2 * low
+    while high / low > close:
+        middle = (low * high) ** 0.5
+        if stands(middle):
+            low = middle
+        else:
+            high = middle
+    return low
 
 
-_PIXEL_WORK = ("decode", "detect", "blur", "encode")
+def photos(bench: Bench, seconds: float, close: float = CLOSE) -> tuple[Stood, Shares]:
+    """The run at the highest rate that the pod stands, and what was busy in it.
 
-
-def photos(lab: Lab, seconds: float) -> tuple[Run, Shares]:
-    """The run at the highest rate that the pod stands, and what was busy in it."""
-    photo = hd_photo(lab.work / "photo-720p.jpg").read_bytes()
-    body, kind = urllib3.encode_multipart_formdata({"file": ("photo.jpg", photo)})
-    passed: dict[float, tuple[Run, Shares]] = {}
+    Raises:
+        NothingStood: it stands none.
+    """
+    passed: dict[float, tuple[Stood, Shares]] = {}
 
     def stands(rate: float) -> bool:
-        with Watch(lab) as watch:
-            tried = run(f"{lab.pod.url}/v1/blur", body, kind, rate, seconds)
-        fits = tried.p99 <= P99 and tried.success >= SUCCESS
+        with Watch(bench) as watch:
+            tried = bench.constant(PHOTO, rate, seconds, f"search-{rate:.2f}")
+        p99 = tried.percentile(99)
+        fits = p99 <= P99 and tried.success >= SUCCESS
         print(
-            f"  {rate:.2f}/s: p99 {tried.p99:.2f} s, {tried.success:.2%} answered; busy: "
+            f"  {rate:.2f}/s: p99 {p99:.2f} s, {tried.success:.2%} answered; busy: "
             f"cpu {watch.shares.cpu:.0%}, renderers {watch.shares.renderer:.0%}, "
             f"model {watch.shares.model:.0%}{'' if fits else ' – too much'}",
             flush=True,
         )
         if fits:
-            passed[rate] = tried, watch.shares
+            passed[rate] = Stood(rate, seconds, p99, tried.success), watch.shares
         return fits
 
-    run(f"{lab.pod.url}/v1/blur", body, kind, 1.0, 5.0)  # warms everything up
-    found = highest(stands, start=2.0)
+    bench.constant(PHOTO, 1.0, WARM, "warm-up")
+    found = highest(stands, 2.0, close)
     if not found:
         raise NothingStood("the pod stands no rate at all: run this on a machine that is idle")
     return passed[found]
@@ -160,7 +122,7 @@ def videos(lab: Lab) -> dict[str, float]:
     return found
 
 
-def text(photo: Run, shares: Shares, frames: dict[str, float], device: str) -> str:
+def text(photo: Stood, shares: Shares, frames: dict[str, float], device: str) -> str:
     """The file: TOML."""
     out = io.StringIO()
     out.write(
@@ -210,7 +172,8 @@ def main(argv: list[str] | None = None) -> int:
         try:
             with Lab(media, work, work, 1, args.quick) as lab:
                 print("photos …", flush=True)
-                photo, shares = photos(lab, seconds)
+                bench = Bench(lab.pod, Scenarios(lab.pod.url, work), RESULTS)
+                photo, shares = photos(bench, seconds)
                 print("videos …", flush=True)
                 frames = videos(lab)
         except (PodError, NothingStood) as error:

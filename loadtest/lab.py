@@ -25,7 +25,7 @@ from gateway.settings import Settings
 from loadtest.coverage import ANY_VIDEO, delay, is_video
 from loadtest.media import Media
 from loadtest.peer import NO_BLUR, Peer
-from loadtest.processes import tree
+from loadtest.processes import Programs
 
 RECALL_BACKEND = "opencv"
 _ANY_IMAGE = ImageLimits(bytes=1 << 30, pixels=1 << 28, frames=1)
@@ -105,16 +105,11 @@ class Lab:
 
     def processes(self, program: str) -> list[psutil.Process]:
         """A program of the pod and its descendants, as they are now."""
-        if program not in self._roots:
-            pids = self.pod.pids(program)
-            if not pids:
-                raise RuntimeError(f"{program} does not run; see {self.pod.logs}")
-            self._roots[program] = pids[0]
-        return tree(self._roots[program])
+        return self._programs(program)
 
     @cached_property
-    def _roots(self) -> dict[str, int]:
-        return {}
+    def _programs(self) -> Programs:
+        return Programs(self.pod)
 
     def blur_video(self, source: Path) -> Blurred:
         """Submit, wait, download.

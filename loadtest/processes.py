@@ -13,7 +13,32 @@ from types import TracebackType
 
 import psutil
 
+from deploy.local.pod import Pod
+
 MB = 1e6
+
+
+class Programs:
+    """The processes of a pod's programs, as they are when asked for."""
+
+    def __init__(self, pod: Pod) -> None:
+        self._pod = pod
+        self._roots: dict[str, int] = {}
+
+    def __call__(self, program: str) -> list[psutil.Process]:
+        """A program and its descendants.
+
+        Raises:
+            RuntimeError: it does not run.
+        """
+        found = tree(self._roots[program]) if program in self._roots else []
+        if not found:
+            pids = self._pod.pids(program)
+            if not pids:
+                raise RuntimeError(f"{program} does not run; see {self._pod.logs}")
+            self._roots[program] = pids[0]
+            found = tree(pids[0])
+        return found
 
 
 class PeakMemory:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-import time
 import tomllib
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from gateway.cli import main
 from gateway.cli.capacity import RATES, PlanError, plan_video, pods_for, read_rates
-from loadtest import capacity, open_loop
-from loadtest.capacity import Shares
-from loadtest.open_loop import Run, highest
+from loadtest import capacity
+from loadtest.busy import Shares
+from loadtest.capacity import Stood, highest
 
 FRAMES = {"720p": 15.0, "1080p": 6.0}
 SHARES = Shares(0.6, 0.95, 0.4, {"gateway": 0.5, "renderer": 0.7, "torchserve": 0.4, "s3": 0.2})
@@ -23,7 +19,7 @@ SHARES = Shares(0.6, 0.95, 0.4, {"gateway": 0.5, "renderer": 0.7, "torchserve": 
 
 @pytest.fixture
 def rates(tmp_path: Path) -> Path:
-    photo = Run(rate=5.0, seconds=60, requests=300, failed=0, p50=0.4, p99=0.9)
+    photo = Stood(rate=5.0, seconds=60, p99=0.9, success=1.0)
     file = tmp_path / "capacity.toml"
     file.write_text(capacity.text(photo, SHARES, FRAMES, "cpu"))
     return file
@@ -38,66 +34,13 @@ def test_the_highest_rate_is_found(most):
         return rate <= most
 
     found = highest(stands, start=2.0)
-    assert most / open_loop.CLOSE <= found <= most
+    assert most / capacity.CLOSE <= found <= most
     assert found in asked
     assert len(asked) < 20
 
 
 def test_no_rate_at_all():
     assert highest(lambda _: False, start=2.0) == 0
-
-
-class Server(ThreadingHTTPServer):
-    """Answers 200 one after the other, ``busy`` seconds each; the first ``bad`` ones with 503."""
-
-    daemon_threads = True
-    busy = 0.0
-    bad = 0
-    turn = threading.Lock()
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        with self.server.turn:
-            time.sleep(self.server.busy)
-            status, self.server.bad = (503 if self.server.bad else 200), max(0, self.server.bad - 1)
-        self.send_response(status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def load(server: Server, rate: float, seconds: float) -> Run:
-    url = f"http://127.0.0.1:{server.server_address[1]}/v1/blur"
-    return open_loop.run(url, b"x", "text/plain", rate, seconds)
-
-
-def test_failures_are_counted(server):
-    server.bad = 2
-    done = load(server, rate=20, seconds=0.5)
-    assert (done.requests, done.failed, done.success) == (10, 2, 0.8)
-
-
-def test_a_service_that_falls_behind_is_seen_to(server):
-    """It needs 0.1 s for each of 40 a second: the last waits for all before it."""
-    server.busy = 0.1
-    done = load(server, rate=40, seconds=0.5)
-    assert done.failed == 0
-    assert done.p99 > 1.2
 
 
 def test_what_gives_out_first():

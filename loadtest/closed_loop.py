@@ -1,29 +1,17 @@
-"""Load on one URL: how much it takes at most, and how it answers at a constant rate.
-
-At a constant rate a request's time counts from the moment at which it was due, so that a
-slow answer does not excuse the requests that it held up.
-"""
+"""Clients that wait for each answer before they ask again: overhead, and the most that goes."""
 
 from __future__ import annotations
 
 import http.client
-import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Shot:
-    """One kind of request."""
-
-    url: str
-    body: bytes
-    headers: Mapping[str, str]
+from loadtest.targets import Target
 
 
 @dataclass
@@ -47,16 +35,18 @@ class Hits:
 class _Gun:
     """A connection that is kept open; for one thread."""
 
-    def __init__(self, shot: Shot) -> None:
-        self._shot = shot
-        parts = urlsplit(shot.url)
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._headers = {name: ", ".join(values) for name, values in target.header.items()}
+        parts = urlsplit(target.url)
         self._path = parts.path
         self._connection = http.client.HTTPConnection(parts.netloc, timeout=60)
 
     def fire(self) -> str:
         """Send one request; empty when the answer is 200, else what went wrong."""
         try:
-            self._connection.request("POST", self._path, self._shot.body, dict(self._shot.headers))
+            method, body = self._target.method, self._target.body
+            self._connection.request(method, self._path, body, self._headers)
             answer = self._connection.getresponse()
             answer.read()
         except (OSError, http.client.HTTPException) as error:
@@ -65,9 +55,9 @@ class _Gun:
         return "" if answer.status == 200 else str(answer.status)
 
 
-def one_by_one(shot: Shot, count: int) -> Hits:
+def one_by_one(target: Target, count: int) -> Hits:
     """Sequential requests on one connection, the first of them not counted."""
-    gun, hits = _Gun(shot), Hits()
+    gun, hits = _Gun(target), Hits()
     for number in range(count + 1):
         begun = time.perf_counter()
         fault = gun.fire()
@@ -77,7 +67,7 @@ def one_by_one(shot: Shot, count: int) -> Hits:
     return hits
 
 
-def saturated(shot: Shot, clients: int, seconds: float) -> Hits:
+def saturated(target: Target, clients: int, seconds: float) -> Hits:
     """So many clients, each with its next request as soon as it has its answer."""
 
     def client(gun: _Gun, hits: Hits, until: float) -> None:
@@ -85,33 +75,12 @@ def saturated(shot: Shot, clients: int, seconds: float) -> Hits:
             _note(hits, gun.fire(), begun)
 
     until = time.perf_counter() + seconds
-    return _together(shot, clients, lambda gun, hits: client(gun, hits, until))
+    return _together(target, clients, lambda gun, hits: client(gun, hits, until))
 
 
-def constant(shot: Shot, rate: float, seconds: float, clients: int = 64) -> Hits:
-    """Requests that are due at a constant rate, whatever the answers do."""
-    due: queue.SimpleQueue[float | None] = queue.SimpleQueue()
-
-    def client(gun: _Gun, hits: Hits) -> None:
-        while (moment := due.get()) is not None:
-            _note(hits, gun.fire(), moment)
-
-    def clock() -> None:
-        begun = time.perf_counter()
-        for number in range(round(rate * seconds)):
-            moment = begun + number / rate
-            time.sleep(max(0.0, moment - time.perf_counter()))
-            due.put(moment)
-        for _ in range(clients):
-            due.put(None)
-
-    threading.Thread(target=clock, daemon=True).start()
-    return _together(shot, clients, client)
-
-
-def _together(shot: Shot, clients: int, work: Callable[[_Gun, Hits], None]) -> Hits:
+def _together(target: Target, clients: int, work: Callable[[_Gun, Hits], None]) -> Hits:
     each = [Hits() for _ in range(clients)]
-    threads = [threading.Thread(target=work, args=(_Gun(shot), hits)) for hits in each]
+    threads = [threading.Thread(target=work, args=(_Gun(target), hits)) for hits in each]
     begun = time.perf_counter()
     for thread in threads:
         thread.start()

@@ -1,0 +1,157 @@
+"""``make loadtest``: what a pod stands, and what it does beyond that and when parts of it fail.
+
+A pod of its own; minutes, alone on the machine. Writes ``results/load/report.html``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.local.pod import PodError
+from loadtest import capacity, report
+from loadtest.bench import Bench, own_bench
+from loadtest.capacity import PHOTO, NothingStood
+from loadtest.fairness import fairness
+from loadtest.goals import Figure
+from loadtest.overload import overload
+from loadtest.pace import ramp, spike
+from loadtest.prometheus import loop_figures
+from loadtest.recovery import recovery
+from loadtest.report import Section, run_plots, summary
+from loadtest.tables import machine
+
+RESULTS = Path(__file__).parent / "results" / "load"
+TOPICS = ("scenarios", "paces", "overload", "fairness", "recovery")
+RATES = {
+    "photo-640": 2.0,
+    "photo-720p": 2.0,
+    "photo-720p-base64": 2.0,
+    "photo-1080p": 1.0,
+    "photo-12mp": 0.2,
+    "video": 0.2,
+    "drawing": 0.2,
+    "drawing-phone": 0.1,
+    "classify": 5.0,
+    "mixed": 0.5,
+}
+"""Requests a second that any pod stands; for the scenarios of real media, DEFAULT_RATE."""
+
+DEFAULT_RATE = 0.5
+
+
+@dataclass(frozen=True)
+class Form:
+    """How long: runs of each kind, seconds of one; whether the rate is searched closely."""
+
+    name: str
+    runs: int
+    seconds: float
+    close: float
+    video_seconds: float
+    outage: float
+
+
+FULL = Form("full", 3, 30.0, capacity.CLOSE, 300.0, 75.0)
+QUICK = Form("quick, too short to be relied on", 1, 5.0, 1.5, 60.0, 40.0)
+SEARCH = 20.0  # seconds of one rate, at least
+
+
+def scenarios(bench: Bench, form: Form) -> list[Section]:
+    """Each kind of request by itself, at a rate that is no burden."""
+    sections = []
+    for name in bench.scenarios.names:
+        print(f"  {name}", flush=True)
+        rate = RATES.get(name, DEFAULT_RATE)
+        run = bench.constant(name, rate, max(form.seconds, 1 / rate), name)
+        bench.jobs_done()
+        sections.append(Section(f"{name}, {rate:g} a second", summary(run), run_plots(run)))
+    return sections
+
+
+def paces(bench: Bench, rate: float, form: Form) -> list[Section]:
+    """A ramp and a spike of photos from half of what the pod stands to twice that."""
+    sections = []
+    for name, steps in (
+        ("ramp", ramp(0.5 * rate, 2 * rate, 2 * form.seconds)),
+        ("spike", spike(0.5 * rate, 2 * rate, 2 * form.seconds)),
+    ):
+        print(f"  {name}", flush=True)
+        run = bench.play(PHOTO, steps, name)
+        title = f"A {name} of photos, {steps[0].rate:.2g} to {2 * rate:.2g} a second"
+        sections.append(Section(title, summary(run), run_plots(run, capacity.P99)))
+    return sections
+
+
+@dataclass
+class Found:
+    """What was measured; ``failed``: the topics that could not be."""
+
+    figures: list[Figure] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+def measure(bench: Bench, form: Form, topics: Sequence[str], rate: float | None) -> Found:
+    """The topics, one after the other; where one fails the others are still measured.
+
+    rate: photos a second that the pod stands, searched when None.
+
+    Raises:
+        NothingStood: it stands none.
+    """
+    if rate is None:
+        print("capacity …", flush=True)
+        rate = capacity.photos(bench, max(form.seconds, SEARCH), form.close)[0].rate
+    ways: dict[str, Callable[[], tuple[list[Figure], list[Section]]]] = {
+        "scenarios": lambda: ([], scenarios(bench, form)),
+        "paces": lambda: ([], paces(bench, rate, form)),
+        "overload": lambda: overload(bench, rate, form.runs, form.seconds),
+        "fairness": lambda: fairness(bench, form.runs, 2 * form.seconds, form.video_seconds),
+        "recovery": lambda: recovery(bench, 0.5 * rate, form.outage),
+    }
+    found = Found()
+    for topic in topics:
+        print(f"{topic} …", flush=True)
+        try:
+            figures, sections = ways[topic]()
+        except (RuntimeError, OSError) as error:
+            print(f"  failed: {error}", file=sys.stderr, flush=True)
+            found.failed.append(topic)
+            sections, figures = [Section(topic, f"Not measured: {error}")], []
+        found.figures += figures
+        found.sections += sections
+    found.figures += loop_figures(bench.samples(), "load")
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="load", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="seconds, for trying")
+    parser.add_argument("--only", choices=TOPICS, action="append", help="one topic; repeatable")
+    parser.add_argument("--rate", type=float, help="photos a second, instead of searching them")
+    parser.add_argument("--media", type=Path, help="folder with real photos and clips")
+    parser.add_argument("--drawings", type=Path, help="folder with real drawings")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the report")
+    args = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    form = QUICK if args.quick else FULL
+    try:
+        with own_bench(args.out, args.media, args.drawings) as bench:
+            found = measure(bench, form, args.only or TOPICS, args.rate)
+    except (PodError, NothingStood) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    about = {**machine(), "form": form.name}
+    path = report.write(args.out, "Under load", about, found.figures, found.sections)
+    print(f"{report.told(found.figures)}\nwritten: {path}")
+    return 1 if found.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

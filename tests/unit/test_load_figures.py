@@ -1,0 +1,275 @@
+"""What is made of hits: percentiles, goodput, growth, figures with goals, report and table."""
+
+from __future__ import annotations
+
+import math
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from loadtest import goals, publish, report
+from loadtest.goals import Figure
+from loadtest.hits import SECOND, Hit
+from loadtest.plots import Limit, Series, bars, plot
+from loadtest.prometheus import loop_figures, value
+from loadtest.results import Results, read
+from loadtest.scenarios import MIX, Scenarios, spread
+from loadtest.vitals import Life
+
+PLAIN = {"Content-Type": ["application/json"]}
+
+
+def results(codes: list[int], seconds: list[float], length: float, rate: float = 1.0) -> Results:
+    hits = [
+        Hit("run", n, code, round((1000 + n / rate) * SECOND), round(taken * SECOND))
+        for n, (code, taken) in enumerate(zip(codes, seconds, strict=True))
+    ]
+    return Results.of(reversed(hits), length)
+
+
+def test_what_a_run_says():
+    run = results([200, 429, 202, 0, 503, 500], [1, 2, 3, 4, 5, 6], 6)
+    assert run.codes() == {0: 1, 200: 1, 202: 1, 429: 1, 500: 1, 503: 1}
+    assert run.success == pytest.approx(2 / 6)
+    assert run.broken == 2
+    assert run.percentile(100) == 3
+    assert run.percentile(0, run.refused) == 2
+    assert run.began == 1000
+    assert Results.of([], 1.0).percentile(99) == math.inf
+
+
+def test_goodput_counts_answers_as_they_come_in():
+    """Of 10 a second it answers 5, the queue that it had at the end is not counted."""
+    codes = [200, 429] * 100
+    run = results(codes, [0.5] * 200, 20, rate=10)
+    assert run.goodput == pytest.approx(5, rel=0.02)
+    later = results(codes, [100.0] * 200, 20, rate=10)
+    assert later.goodput == 0
+
+
+def test_a_run_of_files(tmp_path):
+    for number in (1, 0):
+        hit = Hit("run", 0, 200 + number, number * SECOND, SECOND)
+        (tmp_path / str(number)).write_text(hit.line() + "\n")
+    run = read([tmp_path / "1", tmp_path / "0"], 2)
+    assert run.code.tolist() == [200, 201]
+    assert run.due.tolist() == [0, 1]
+
+
+def test_growth_is_that_of_the_floor():
+    """0.6 MB a minute under work that comes and goes, after a start that is left out."""
+    life = Life("gateway", 7)
+    life.at = np.arange(0, 1200, 5.0).tolist()
+    work = 50 * (np.arange(240) % 3)
+    start = np.where(np.array(life.at) < 200, -100, 0)
+    life.rss = (300 + 0.01 * np.array(life.at) + work + start).tolist()
+    assert life.growth(life.rss, since=300) == pytest.approx(0.6, abs=0.01)
+    assert life.growth([300.0] * 240, since=300) == pytest.approx(0, abs=1e-6)
+    assert life.growth(life.rss, since=1100) is None
+
+
+def test_a_process_that_came_later_warms_up_too():
+    life = Life("renderer", 8)
+    life.at = np.arange(600, 1200, 5.0).tolist()
+    life.rss = [100.0 if at < 650 else 200.0 for at in life.at]
+    assert life.growth(life.rss, since=300) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("bound", "goal", "value", "met"),
+    [
+        ("under", 3, 3, False),
+        ("under", 3, 2.9, True),
+        ("most", 3, 3, True),
+        ("least", 95, 94, False),
+        ("least", 95, 95, True),
+        ("most", 50, math.inf, False),
+        ("none", 0, 1, None),
+    ],
+)
+def test_goals(bound, goal, value, met):
+    assert Figure("x", value, "s", bound, goal).met is met
+
+
+def test_figures_as_text_and_kept(tmp_path):
+    figures = [
+        Figure("photos", 5.19, "/s"),
+        Figure("p99", 1.25, "s", "most", 1, "9 of 9"),
+        Figure("refusals", math.inf, "ms", "most", 50),
+        Figure("bad", 0, "", "most", 0),
+    ]
+    assert [figure.row() for figure in figures] == [
+        ("photos", "5.19 /s", "", ""),
+        ("p99", "1.25 s; 9 of 9", "at most 1 s", "missed"),
+        ("refusals", "not measured", "at most 50 ms", "missed"),
+        ("bad", "0", "at most 0", "met"),
+    ]
+    goals.save(tmp_path / "figures.json", {"machine": "m"}, figures)
+    assert goals.load(tmp_path / "figures.json") == ({"machine": "m"}, figures)
+
+
+class Page(HTMLParser):
+    """Collects what a page would load, its text, and whether all that was opened is closed."""
+
+    VOID = ("meta",)
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loads += [v for k, v in attrs if k in ("src", "href") or "://" in (v or "")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_report_stands_alone(tmp_path):
+    run = results([200] * 50 + [429] * 40 + [0] * 10, [0.01 * n for n in range(100)], 100)
+    section = report.Section("A <run>", report.summary(run), report.run_plots(run, p99=1.0))
+    figures = [Figure("photos & more", 5, "/s", "least", 4)]
+    path = report.write(tmp_path / "out", "Under load", {"machine": "m"}, figures, [section])
+    page = Page(path.read_text())
+    assert page.open == []
+    assert page.loads == []
+    assert page.tags.count("svg") == 4
+    assert "A &lt;run&gt;" in path.read_text()
+    assert 'class="met">met' in path.read_text()
+    assert "50 × 200, 40 × 429" in report.summary(run)
+    assert goals.load(tmp_path / "out" / "figures.json")[1] == figures
+
+
+def test_plots_keep_peaks_and_leave_out_what_cannot_be_drawn():
+    y = np.ones(100_000)
+    y[77_777] = 1000
+    drawn = plot("t", [Series("a", np.arange(100_000), y, dots=True)], ("x", "y"), log=True)
+    assert drawn.count("h0") == 1500
+    heights = {
+        float(dot.split(" ")[1].split("h")[0]) for dot in drawn.split("M")[2:] if "h0" in dot
+    }
+    assert min(heights) == pytest.approx(28)
+    drawn = plot("t", [Series("a", [1, 2, 3], [math.inf, 0, 5])], ("x", "y"), log=True)
+    assert drawn.count("L") == 0
+    assert "no data" in plot("t", [Series("a", [], [])], ("x", "y"))
+
+
+def test_a_goal_above_all_values_is_drawn():
+    drawn = plot("t", [Series("a", [0, 1], [1, 2])], ("x", "y"), limit=Limit("goal", 50))
+    assert ">50<" in drawn
+    assert ">goal<" in drawn
+
+
+def test_bars_are_stacked():
+    drawn = bars("t", ["a", "b"], [("x", "good", [1, 0]), ("y", "bad", [1, 2])], ("", ""))
+    assert drawn.count("<rect") == 3
+    assert "<title>b, y: 2</title>" in drawn
+
+
+LAG = "".join(
+    f"""\
+# TYPE masquerade_event_loop_{name}_seconds histogram
+masquerade_event_loop_{name}_seconds_bucket{{le="0.025"}} 80.0
+masquerade_event_loop_{name}_seconds_bucket{{le="0.05"}} {within}
+masquerade_event_loop_{name}_seconds_bucket{{le="0.1"}} 93.0
+masquerade_event_loop_{name}_seconds_bucket{{le="+Inf"}} 93.0
+masquerade_event_loop_{name}_seconds_count 93.0
+masquerade_event_loop_{name}_seconds_sum 1.0
+"""
+    for name, within in (("lag", 90.0), ("blocked", 93.0))
+)
+
+
+def test_the_event_loops_blocks_are_read():
+    found = [s for family in text_string_to_metric_families(LAG) for s in family.samples]
+    blocked, late = loop_figures(found, "soak")
+    assert blocked.row() == (
+        "event loop blocked for over 50 ms (soak)",
+        "0 turns; of 93; the longest under 50 ms",
+        "at most 0 turns",
+        "met",
+    )
+    assert (late.value, late.met) == (3, None)
+    assert late.note == "of 93; the longest under 100 ms"
+    assert loop_figures([], "soak") == []
+    name = "masquerade_event_loop_lag_seconds_bucket"
+    assert value(found, name, le="0.05") == 90
+
+
+def test_the_mix_is_spread():
+    order = spread(MIX)
+    assert len(order) == sum(MIX.values()) == 20
+    assert {name: order.count(name) for name in MIX} == MIX
+    assert order[0] == "photo-720p"
+    assert all(order[n : n + 3] != [name] * 3 for n in range(18) for name in MIX)
+
+
+def test_scenarios_are_written(tmp_path):
+    scenarios = Scenarios("http://127.0.0.1:1/", tmp_path)
+    small = scenarios.targets("classify")[0]
+    assert (small.method, small.url) == ("POST", "http://127.0.0.1:1/v1/classify")
+    assert small.header["Content-Type"][0].startswith("multipart/form-data; boundary=")
+    assert b"\xff\xd8\xff" in small.body
+    phone = scenarios.targets("photo-720p-base64")[0]
+    assert phone.header == PLAIN
+    assert len(scenarios.file("photo-720p", tmp_path / "out").read_text().splitlines()) == 1
+
+
+def test_real_media_are_scenarios_where_they_are(tmp_path):
+    scenarios = Scenarios("http://a", tmp_path)
+    names = scenarios.names
+    scenarios.add_media(tmp_path)
+    scenarios.add_drawings(tmp_path)
+    assert scenarios.names == names
+    for name in ("images/b.jpg", "images/a.jpg", "char1/image.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    scenarios.add_media(tmp_path)
+    scenarios.add_drawings(tmp_path)
+    assert [b"images/a.jpg" in t.body for t in scenarios.targets("photo-real")] == [True, False]
+    assert b'name="motions"' in scenarios.targets("drawing-real")[0].body
+
+
+def test_the_readmes_table_is_what_was_measured():
+    text = publish.README.read_text()
+    assert publish.placed(text, publish.table(*goals.load(publish.KEPT))) == text
+
+
+def test_figures_are_published(tmp_path, monkeypatch, capsys):
+    for name, folder in (("load", publish.load), ("soak", publish.soak)):
+        monkeypatch.setattr(folder, "RESULTS", tmp_path / name)
+    for name in ("ROOT", "README", "KEPT"):
+        file = {"ROOT": "", "README": "README.md", "KEPT": "load.json"}[name]
+        monkeypatch.setattr(publish, name, tmp_path / file)
+    (tmp_path / "README.md").write_text(f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n")
+    about = {"machine": "m", "taken": "now", "form": "full"}
+    for folder, value_ in (("load", 5.0), ("soak", 100.0)):
+        (tmp_path / folder).mkdir()
+        goals.save(tmp_path / folder / "figures.json", about, [Figure(folder, value_, "/s")])
+        publish.main()
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| load | 5 /s | | |\n| soak | 100 /s | | |\n" in text
+    assert "load: m, now, full; soak: m, now, full." in text
+
+
+def test_a_readme_without_marks():
+    with pytest.raises(ValueError, match="load: end"):
+        publish.placed("nothing", "new")
+
+
+def test_results_are_not_committed():
+    assert "loadtest/results/" in (Path(publish.ROOT) / ".gitignore").read_text().splitlines()
