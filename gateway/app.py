@@ -8,10 +8,12 @@ from flask import Flask
 
 from gateway import traces
 from gateway.http import (
+    access,
     animate,
     batches,
     blur,
     classify,
+    cors,
     jobs,
     motions,
     observe,
@@ -33,6 +35,8 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     observe.register(app, settings, services.gates.receiving)
     problems.register(app, settings)
+    cors.register(app, settings)
+    access.register(app, settings)
     for routes in (blur, classify, rigs, animate, motions, batches, jobs, ops):
         app.register_blueprint(routes.blueprint(services))
     app.wsgi_app = taking_turns(app.wsgi_app)  # type: ignore[method-assign]

@@ -115,6 +115,7 @@ class Job:
 class Client:
     """One pod, from many threads if need be.
 
+    key: the API key, where the pod wants one; nobody but the pod gets it.
     patience: seconds that a call keeps coming back while the pod is busy (429, 503)
     or restarting. pause: how to wait; it is also called with 0 between the pieces of
     a transfer, so that raising from it abandons whatever is going on.
@@ -126,10 +127,12 @@ class Client:
         self,
         url: str,
         *,
+        key: str = "",
         patience: float = 120.0,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self.url = url.rstrip("/")
+        self._auth = _Bearer(key) if key else None
         self._patience = patience
         self._pause = pause
         self._http = requests.Session()
@@ -295,6 +298,8 @@ class Client:
         request.setdefault("timeout", (_CONNECT, 120.0))
         if signed:  # a ~/.netrc entry would add a second, refused authorisation
             request["auth"] = _unchanged
+        elif self._auth:
+            request["auth"] = self._auth
         waited, tries = 0.0, 1 if method == "POST" else _TRIES
         while True:
             try:
@@ -317,6 +322,17 @@ class Client:
             answer.close()
             self._pause(delay)
             waited += delay
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Sends the key; not on to another host, should the pod lead there."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
 
 
 class _FileBody:

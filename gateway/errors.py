@@ -41,6 +41,12 @@ class EmptyUpload(BadRequest):
     code, title = "empty-upload", "Empty upload"
 
 
+class Unauthorized(MasqueradeError):
+    """No API key where one is needed, or one that is nobody's."""
+
+    status, code, title = 401, "unauthorized", "API key needed"
+
+
 class NotFound(MasqueradeError):
     """No such job, upload or route."""
 
@@ -63,6 +69,12 @@ class Conflict(MasqueradeError):
     """The thing is in a state that does not allow this."""
 
     status, code, title = 409, "conflict", "Conflict"
+
+
+class LengthRequired(MasqueradeError):
+    """A body of undeclared length, from a key whose bytes are counted."""
+
+    status, code, title = 411, "length-required", "Length required"
 
 
 class TooLarge(MasqueradeError):
@@ -124,6 +136,13 @@ class ClientGone(MasqueradeError):
     """The client has closed its connection; nobody will read this."""
 
     status, code, title = 499, "client-gone", "Client gone"
+
+
+class LimitReached(MasqueradeError):
+    """An API key has used up its requests or bytes for now."""
+
+    status, code, title = 429, "limit-reached", "Limit reached"
+    retry_after = 60
 
 
 class ModelUnavailable(MasqueradeError):

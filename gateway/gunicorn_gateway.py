@@ -28,6 +28,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 from prometheus_client import multiprocess  # noqa: E402
 
 from gateway import admission, loop_lag, stopping  # noqa: E402
+from gateway.http import access  # noqa: E402
 from gateway.http.observe import LARGE_BODY  # noqa: E402
 from gateway.logs import configuration  # noqa: E402
 from gateway.settings import Settings, processes  # noqa: E402
@@ -50,6 +51,11 @@ limit_request_field_size = 8190
 accesslog = None  # the application logs requests itself, with their ids
 logconfig_dict = configuration()
 control_socket_disable = True
+
+
+def on_starting(_server: Any) -> None:
+    """Say who may come in, once for all processes."""
+    access.announce(_settings)
 
 
 def when_ready(server: Any) -> None:

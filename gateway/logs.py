@@ -1,7 +1,7 @@
 """Structured logs: one JSON object a line, with the request's id.
 
 Neither file names nor media nor capability ids (jobs, uploads, keys) are logged:
-requests are logged by their route's pattern.
+requests are logged by their route's pattern, and by the name that their API key has.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 job: ContextVar[str] = ContextVar("job", default="")
 """In a work-horse: the beginning of its job's id."""
 
-_FIELDS = ("method", "route", "status", "ms")
+_FIELDS = ("method", "route", "status", "ms", "key")
 
 
 class JsonFormatter(logging.Formatter):
@@ -57,5 +57,6 @@ def configuration(level: str = "INFO") -> dict[str, Any]:
             "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": True},
             "botocore": {"level": "WARNING"},
             "urllib3": {"level": "ERROR"},
+            "flask-limiter": {"level": "WARNING"},  # a refused request has its line already
         },
     }

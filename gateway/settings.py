@@ -16,6 +16,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from gateway.access import CLIENT_KEY
 from gateway.fetch.urls import Hosts
 
 PREFIX = "MASQUERADE_"
@@ -50,6 +51,24 @@ def limits_of(text: str) -> dict[str, float]:
         if not name or not 0 < limits[name] <= 1:
             raise ValueError(f"{entry!r} is no category with a score above 0 and up to 1")
     return limits
+
+
+def rates_of(text: str) -> tuple[str, ...]:
+    """``20/second;600/minute``, its parts; none of an empty text. ValueError: not of that form."""
+    rates = tuple(text.split(";")) if text else ()
+    for rate in rates:
+        if not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", rate):
+            raise ValueError(f"{rate!r} is no rate such as 600/minute")
+    return rates
+
+
+def origins_of(text: str) -> frozenset[str]:
+    """Origins with commas between them, or ``*``. ValueError: one is not as browsers tell it."""
+    origins = frozenset(filter(None, (part.strip() for part in text.split(","))))
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:-]+", origin):
+            raise ValueError(f"{origin!r} is no origin such as https://app.example.org")
+    return origins
 
 
 def _parses(parse: Callable[[str], Any]) -> Callable[[str], bool]:
@@ -178,6 +197,26 @@ class Settings:
         0.0, "s", "how long the gateway goes on serving, but not ready, after SIGTERM", _natural
     )
     traces: str = _knob("", "URL", "OTLP/HTTP collector of traces; empty for none")
+    # who may come in
+    api_keys: str = _knob(
+        "", "name:SHA-256", "whose API keys are let in, with commas; empty for everybody"
+    )
+    api_keys_file: str = _knob(
+        "", "path", "file with more of them, one a line; changes are seen within a second or two"
+    )
+    key_rate: str = _knob(
+        "600/minute",
+        "count/time",
+        "requests of a key, also several (20/second;600/minute); empty for no limit",
+        _parses(rates_of),
+    )
+    key_day_bytes: int = _knob(0, "bytes", "what a key may send in a day; 0 for no limit", _natural)
+    cors_origins: str = _knob(
+        "",
+        "origins",
+        "other addresses whose web pages may call the service, with commas; * for all",
+        _parses(origins_of),
+    )
     # limits at the door
     max_upload_bytes: int = _knob(2048 * MIB, "bytes", "largest upload", _positive)
     max_image_bytes: int = _knob(64 * MIB, "bytes", "largest photo file", _positive)
@@ -271,6 +310,10 @@ class Settings:
         for name, raw in env.items():
             if not name.startswith(PREFIX):
                 continue
+            if name == CLIENT_KEY:
+                raise SettingsError(
+                    f"{name} is a client's; the service takes {PREFIX}API_KEYS, which holds hashes"
+                )
             if name not in known:
                 raise SettingsError(f"{name} is not a setting; the README's table lists them all")
             values[known[name].name] = _parse(name, raw, known[name])

@@ -2,9 +2,10 @@
 
 Keys of ours are ``uploads/<token>``, ``motions/<token>`` and, under ``results/<token>/``,
 ``rigs/<token>/`` and ``work/<token>/``, plain names; a token has 192 random bits and no
-such key carries a user's file name. Batches read and write keys of their owner's choice.
-Nothing is ever public: clients get presigned URLs that promise no more life than the
-credentials behind them have.
+such key carries a user's file name. Where clients have API keys, the tokens of uploads, motions
+and rigs follow their owner's mark (:mod:`gateway.access.owner`). Batches read and write keys of
+their owner's choice. Nothing is ever public: clients get presigned URLs that promise no more
+life than the credentials behind them have.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from botocore.exceptions import (
 from botocore.loaders import create_loader
 
 from gateway import metrics, traces
+from gateway.access.owner import own_key
 from gateway.clocks import StoreClock
 from gateway.errors import NotFound, StorageUnavailable
 from gateway.patience import at_most
@@ -92,14 +94,14 @@ def is_token(text: str) -> bool:
 
 
 def upload_key(upload_id: str) -> str:
-    """The key behind an upload id.
+    """The key behind an upload id of the present owner's.
 
     Raises:
         NotFound: not an id that we ever gave out, so no look-up is tried.
     """
     if not is_token(upload_id):
         raise NotFound("no such upload; ask POST /v1/uploads for one")
-    return UPLOADS + upload_id
+    return own_key(UPLOADS, upload_id)
 
 
 class Storage:

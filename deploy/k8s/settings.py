@@ -21,6 +21,7 @@ CHOSEN = {
 
 ELSEWHERE = {
     "redis_url",  # holds a password: in the Secret
+    "api_keys",  # in a Secret of their own, as a file
     "torchserve_key_file",
     "k8s_image",
     "k8s_model_image",

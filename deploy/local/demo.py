@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deploy.local.pod import PORT, ROOT, Pod, PodError, caller_settings
 from deploy.local.samples import write_drawing, write_photo, write_video
+from gateway.access import CLIENT_KEY
 from gateway.client import Client, Job, Result
 
 MOTIONS = "dab,jumping,zombie"
@@ -29,7 +30,7 @@ def main() -> int:
         print("starting the pod …", flush=True)
         pod.up(caller_settings())
         with tempfile.TemporaryDirectory() as folder:
-            show(Client(pod.url), Path(folder))
+            show(Client(pod.url, key=os.environ.get(CLIENT_KEY, "")), Path(folder))
         print(f"\nthe page:  {pod.url}/\nthe API:   {pod.url}/docs\nlogs:      {pod.logs}")
         if not args.once:
             print("Ctrl-C ends the pod.", flush=True)

@@ -26,6 +26,8 @@ from pathlib import Path
 import psutil
 import urllib3
 
+from gateway.access import CLIENT_KEY
+
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 8000
 START_SECONDS = 120
@@ -286,12 +288,13 @@ def _is_free(port: int) -> bool:
 
 def caller_settings() -> dict[str, str]:
     """The caller's ``MASQUERADE_`` variables, but for those that name stores and servers:
-    a local pod has its own, and must never write to somebody's real bucket.
+    a local pod has its own, and must never write to somebody's real bucket. A client's key is
+    no setting.
     """
     return {
         name: value
         for name, value in os.environ.items()
-        if name.startswith("MASQUERADE_") and not name.startswith(_STORES)
+        if name.startswith("MASQUERADE_") and not name.startswith(_STORES) and name != CLIENT_KEY
     }
 
 

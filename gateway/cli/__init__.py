@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from gateway.cli import animate, blur, capacity, jobs, models, worker
+from gateway.cli import animate, blur, capacity, jobs, keys, models, worker
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (blur, animate, jobs, worker, models, capacity):
+    for command in (blur, animate, jobs, worker, models, keys, capacity):
         command.add_command(commands)
     return parser
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.choices import FIGURES, FORMATS
-from gateway.cli.common import OK, add_parser, add_url, guarded
+from gateway.cli.common import OK, add_parser, add_url, api_key, guarded
 from gateway.errors import BadOption
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _in_pod(args: argparse.Namespace) -> Iterator[Path]:
         raise BadOption("motions of your own are for character folders")
     from gateway.client import Client
 
-    client = Client(args.url)
+    client = Client(args.url, key=api_key(args))
     names = ("format", "background", "size", "figures")
     options = {"motions": args.motions or DEFAULT_MOTIONS, **{n: getattr(args, n) for n in names}}
     for name, url in client.animate(args.drawing, options).items():

@@ -15,6 +15,7 @@ from gateway.cli.common import (
     add_blur_options,
     add_parser,
     add_url,
+    api_key,
     blur_options,
     say,
     unreachable,
@@ -111,6 +112,7 @@ def _run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         skip=args.skip_existing,
         forget=args.forget,
+        key=api_key(args),
     )
     try:
         outcomes = runner.run(items)

@@ -6,8 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from gateway.access import CLIENT_KEY
 from gateway.choices import AUDIO, SCALES, SHAPES, STYLES, THRESHOLDS
 from gateway.errors import (
     BadOption,
@@ -40,13 +42,28 @@ def add_parser(
 
 
 def add_url(parser: argparse._ActionsContainer) -> None:
-    """The option that names the pod; its value has a scheme."""
+    """The options that name the pod, with a scheme, and the key to it.
+
+    There is no option for the key itself: everybody on a machine sees its processes' arguments.
+    """
     parser.add_argument(
         "--url",
         type=_address,
         default=os.environ.get("POD_URL") or DEFAULT_URL,
         help=f"address of the pod (variable POD_URL, else {DEFAULT_URL})",
     )
+    parser.add_argument(
+        "--key-file",
+        type=_key,
+        dest="key",
+        metavar="FILE",
+        help=f"file with the API key, where the pod wants one (else variable {CLIENT_KEY})",
+    )
+
+
+def api_key(args: argparse.Namespace) -> str:
+    """The key to the pod, '' where there is none."""
+    return args.key or os.environ.get(CLIENT_KEY, "").strip()
 
 
 def add_blur_options(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +118,13 @@ def say(text: str) -> None:
 
 def _address(text: str) -> str:
     return text if text.startswith(("http://", "https://")) else f"http://{text}"
+
+
+def _key(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, ValueError):
+        raise argparse.ArgumentTypeError(f"{path} cannot be read") from None
 
 
 def _between(low: float, high: float) -> Callable[[str], float]:

@@ -13,6 +13,7 @@ from gateway.cli.common import (
     add_blur_options,
     add_parser,
     add_url,
+    api_key,
     blur_options,
     guarded,
 )
@@ -95,7 +96,7 @@ def _describe(parser: argparse.ArgumentParser) -> None:
 def _with_client(run: Callable[[Client, argparse.Namespace], int], args: argparse.Namespace) -> int:
     from gateway.client import Client
 
-    return run(Client(args.url), args)
+    return run(Client(args.url, key=api_key(args)), args)
 
 
 def _submit(client: Client, args: argparse.Namespace) -> int:

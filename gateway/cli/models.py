@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.common import FAILED, OK, add_parser, add_url, guarded, say
+from gateway.cli.common import FAILED, OK, add_parser, add_url, api_key, guarded, say
 from gateway.errors import NotFound
 
 _EXAMPLES = """\
@@ -96,7 +96,7 @@ def _source(args: argparse.Namespace, folder: Path) -> tuple[str, Path]:
         return args.model, given
     if {".", "/"} & set(args.source):  # which no job's id has
         raise NotFound(f"there is no file {args.source}")
-    client = Client(args.url)
+    client = Client(args.url, key=api_key(args))
     training = client.training(args.source)
     checkpoint = folder / "last.pt"
     with checkpoint.open("wb") as file:

@@ -56,14 +56,16 @@ class Runner:
         overwrite: bool = False,
         skip: bool = False,
         forget: bool = False,
+        key: str = "",
     ) -> None:
         self.unreachable: str | None = None
         self.interrupted = False
         self.photos_kept = False
-        self._url, self._options, self._board = url, options, board
+        self._url, self._key = url, key
+        self._options, self._board = options, board
         self._workers, self._report, self._forget = workers, report, forget
         self._overwrite, self._skip = overwrite, skip
-        self._client = Client(url, pause=self._pause)
+        self._client = Client(url, key=key, pause=self._pause)
         self._stop = Event()
         self._lock = Lock()
         self._jobs: set[str] = set()
@@ -99,7 +101,7 @@ class Runner:
 
     def _cancel(self, id: str) -> None:
         try:
-            Client(self._url, patience=5.0).delete(id)
+            Client(self._url, key=self._key, patience=5.0).delete(id)
         except (MasqueradeError, PodUnreachable) as error:
             self._board.error(f"job {id} could not be cancelled: {error}")
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from flask import Blueprint, Response, jsonify, request
 
+from gateway.access.owner import own, owner
 from gateway.errors import BadOption, BadRequest, MasqueradeError, NotFound
 from gateway.http import flows
 from gateway.http.batch_views import batch_view, item_view, summary
@@ -32,15 +33,15 @@ def blueprint(services: flows.Services) -> Blueprint:
         wanted = read_json(request, _LARGEST, "a job's description")
         if wanted is None:
             raise BadRequest('send a JSON object such as {"pipeline": "blur", "input": …}')
-        batch = batches.submit(specs.parse(wanted, settings, storage))
+        batch = batches.submit(specs.parse(wanted, settings, storage), owner.get())
         _launch(services, batch)
         return jsonify(view_of(services, batch)), 202, {"Location": f"/v1/jobs/{batch.id}"}
 
     @routes.get("/v1/jobs")
     def listed() -> Response:
-        """Batches and trainings only: whoever knows a video's id may see and delete it."""
+        """Batches and trainings only: without keys, whoever knows a video's id may see it."""
         limit = _limit()
-        found = batches.store.page(_number("before", float("inf")), limit)
+        found = batches.store.page(_number("before", float("inf")), limit, owner.get())
         more = len(found) == limit
         return jsonify(
             {
@@ -51,7 +52,7 @@ def blueprint(services: flows.Services) -> Blueprint:
 
     @routes.get("/v1/jobs/<job_id>/items")
     def items(job_id: str) -> Response:
-        batch = batches.get(job_id)
+        batch = own(batches.get(job_id))
         if batch.kind != "batch":
             raise NotFound("a training has no items")
         which = request.args.get("state", "done")
@@ -71,7 +72,7 @@ def blueprint(services: flows.Services) -> Blueprint:
 
     @routes.post("/v1/jobs/<job_id>/retry")
     def retry(job_id: str) -> tuple[Response, int, dict[str, str]]:
-        count = batches.retry(batches.get(job_id))
+        count = batches.retry(own(batches.get(job_id)))
         batch = batches.get(job_id)
         _launch(services, batch)
         view = view_of(services, batch) | {"retried": count}

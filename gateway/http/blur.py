@@ -9,14 +9,14 @@ from flask import Blueprint, Response, jsonify, request
 
 from gateway import deadline, stopping
 from gateway.errors import BadOption, BadRequest, Cancelled, TooLarge, revive
-from gateway.http import flows
+from gateway.http import access, flows
 from gateway.http.first_look import turn_away
 from gateway.http.intake import read_json, receive, wait_seconds
 from gateway.http.views import instant, job_view
 from gateway.jobs.store import Job
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import MIB
-from gateway.storage import UPLOADS, new_token
+from gateway.storage import new_token, upload_key
 
 _LONGEST_WISH = 64 * 1024  # bytes of JSON
 _ANSWERING = 0.1  # seconds before a request's deadline in which it is told how far its job is
@@ -61,8 +61,9 @@ def blueprint(services: flows.Services) -> Blueprint:
         size, content_type = _size(wanted), _content_type(wanted)
         if size is not None and size > settings.max_upload_bytes:
             raise TooLarge(f"the largest upload is {settings.max_upload_bytes // MIB} MiB")
+        access.count_upload(size)
         upload_id = new_token()
-        link = services.storage.put_link(UPLOADS + upload_id, size, content_type)
+        link = services.storage.put_link(upload_key(upload_id), size, content_type)
         answer = {
             "upload_id": upload_id,
             "method": "PUT",

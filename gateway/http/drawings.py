@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, BinaryIO
 
 from gateway import carry, metrics
+from gateway.access.owner import own_key
 from gateway.errors import NotFound, UnsupportedMedia
 from gateway.http import rig_store
 from gateway.http.flows import Services, delete, dropped_on_failure, undo
@@ -113,8 +114,8 @@ def keep_motion(services: Services, motion: IO[bytes]) -> tuple[str, dict[str, A
         length = services.renderer.motion(motion)
     motion_id = new_token()
     with _undone(services) as written:
-        written.append(MOTIONS + motion_id)
-        services.storage.put(MOTIONS + motion_id, motion, "application/octet-stream")  # type: ignore[arg-type]
+        written.append(own_key(MOTIONS, motion_id))
+        services.storage.put(written[0], motion, "application/octet-stream")  # type: ignore[arg-type]
     return motion_id, length
 
 
@@ -157,7 +158,7 @@ def _append_figure(
 def _append_motions(services: Services, task: IO[bytes], wish: Wish) -> None:
     for name in filter(is_own, wish.motions):
         try:
-            _append_object(services, task, {"kind": "motion", "name": name}, MOTIONS + name)
+            _append_object(services, task, {"kind": "motion", "name": name}, own_key(MOTIONS, name))
         except NotFound:
             raise unknown_motion(name) from None
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gateway import admission, carry, deadline, metrics
+from gateway.access.owner import owner
 from gateway.admission import Admission, Board
 from gateway.errors import MasqueradeError, StorageUnavailable, UnsupportedMedia, is_disk_full
 from gateway.fetch.fetcher import Fetcher
@@ -29,7 +30,7 @@ from gateway.jobs.store import Job, leave_to_sweep
 from gateway.media.sniff import sniff
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import Settings
-from gateway.storage import RESULTS, UPLOADS, Storage, new_token, upload_key
+from gateway.storage import RESULTS, Storage, new_token, upload_key
 
 if TYPE_CHECKING:
     from gateway.models import Classifier
@@ -88,10 +89,12 @@ def blur_sent(services: Services, incoming: Incoming, options: BlurOptions) -> d
         return _blur_photo(services, file, head, incoming.size, options)
     with services.gates.probes.entered():
         info = services.renderer.probe(file)
-    key = UPLOADS + new_token()
+    key = upload_key(new_token())
     try:
         services.storage.put(key, file, "application/octet-stream")
-        return services.queue.submit(key, options.as_dict(), int(info.get("frames") or 0))
+        return services.queue.submit(
+            key, options.as_dict(), int(info.get("frames") or 0), owner.get()
+        )
     except BaseException as error:
         undo(services, error, key)
         raise
@@ -110,7 +113,7 @@ def blur_uploaded(services: Services, upload_id: str, options: BlurOptions) -> d
         check_size(size, None, settings)
         head = storage.head(key, min(_HEAD, size))
         if _kind(head, size, settings) == "video":
-            return services.queue.submit(key, options.as_dict())
+            return services.queue.submit(key, options.as_dict(), owner=owner.get())
         gate_of(services.gates, head, size).check()
         with tempfile.TemporaryFile() as file:
             storage.fetch(key, file)

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from gateway import stopping
+from gateway.access.owner import own
 from gateway.errors import MasqueradeError
 from gateway.http import batches, flows
 from gateway.http.views import job_view
@@ -56,8 +57,8 @@ def blueprint(services: flows.Services) -> Blueprint:
 
 
 def _found(services: flows.Services, job_id: str) -> Job | Batch:
-    """The job, or ``NotFound``."""
-    return _look(services, job_id) or services.queue.get(job_id)
+    """The present owner's job, or ``NotFound``."""
+    return own(_look(services, job_id) or services.queue.get(job_id))
 
 
 def _look(services: flows.Services, job_id: str) -> Job | Batch | None:

@@ -10,6 +10,7 @@ from typing import IO, Any, BinaryIO
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from gateway.access.owner import own_key
 from gateway.drawings.bvh import MAX_BYTES
 from gateway.drawings.motions import NAMES, library_motion
 from gateway.errors import BadRequest, NotFound, TooLarge
@@ -46,7 +47,7 @@ def blueprint(services: Services) -> Blueprint:
     def remove(motion_id: str) -> tuple[str, int]:
         if not is_token(motion_id):
             raise NotFound("no such motion; those of the library cannot be deleted")
-        services.storage.delete([MOTIONS + motion_id])
+        services.storage.delete([own_key(MOTIONS, motion_id)])
         return "", 204
 
     return routes

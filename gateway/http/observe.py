@@ -17,6 +17,7 @@ from gateway import deadline, logs, metrics, traces
 from gateway.admission import Receiving
 from gateway.carry import REQUEST_ID
 from gateway.http import hangups
+from gateway.http.headers import secure
 from gateway.http.intake import check_declared_length
 from gateway.settings import MIB, Settings
 
@@ -26,7 +27,6 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._-]{4,80}")
 _QUIET = ("/healthz", "/readyz", "/metrics")
 LARGE_BODY = MIB  # bytes; a request with more to say gets a connection of its own
 _LINGER_SECONDS, _LINGER_BYTES = 2.0, 32 * MIB
-_STRICT = "default-src 'none'; frame-ancestors 'none'"
 
 
 def register(app: Flask, settings: Settings, receiving: Receiving) -> None:
@@ -55,12 +55,8 @@ def register(app: Flask, settings: Settings, receiving: Receiving) -> None:
 
     @app.after_request
     def end(response: Response) -> Response:
-        headers = response.headers
-        headers[REQUEST_ID] = logs.request_id.get()
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers["Referrer-Policy"] = "no-referrer"
-        headers.setdefault("Content-Security-Policy", _STRICT)
-        headers.setdefault("Cache-Control", "no-store")
+        response.headers[REQUEST_ID] = logs.request_id.get()
+        secure(response)
         _mind_unread_body(response)
         seconds = time.perf_counter() - g.begun
         route = _route()
@@ -75,6 +71,7 @@ def register(app: Flask, settings: Settings, receiving: Receiving) -> None:
                 "route": route,
                 "status": response.status_code,
                 "ms": round(1000 * seconds, 1),
+                **({"key": g.key.name} if "key" in g else {}),
             },
         )
         return response

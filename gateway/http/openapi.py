@@ -33,9 +33,13 @@ def document() -> Schema:
                 "Photos and drawings are answered at once; videos become jobs. Every error is"
                 " application/problem+json with a stable code and a request id. The header"
                 f" {REQUEST_TIMEOUT} (seconds) gives any request a deadline of its own; what is"
-                " refused for its load says in Retry-After when to come back."
+                " refused for its load says in Retry-After when to come back. Where the"
+                " service asks for API keys, send yours as 'Authorization: Bearer KEY' or"
+                " 'X-API-Key: KEY'; RateLimit and RateLimit-Policy then tell what it has left, and"
+                " whatever you make is found with your keys only."
             ),
         },
+        "security": [{"bearer": []}, {"header": []}, {}],  # the last: where no keys are asked for
         "paths": {
             "/v1/blur": {"post": _blur()},
             "/v1/uploads": {"post": _uploads()},
@@ -54,28 +58,7 @@ def document() -> Schema:
             "/v1/classify": {"post": categories.classify()},
             "/v1/motions": {"get": drawings.list_motions(), "post": drawings.bring_motion()},
             "/v1/motions/{motion_id}": {"delete": drawings.delete_motion()},
-            "/healthz": {"get": _plain("The process answers.", "Liveness", _HEALTH)},
-            "/readyz": {"get": _ready()},
-            "/metrics": {"get": _plain("Prometheus' text format.", "Metrics", None, "text/plain")},
-            "/openapi.json": {"get": _plain("OpenAPI 3.1.", "This document", {"type": "object"})},
-            "/docs": {"get": _plain("HTML.", "This document, to read", None, "text/html")},
-            "/": {
-                "get": _plain("HTML.", "The web page", None, "text/html"),
-                "post": drawings.phone(),
-            },
-            "/page/{name}": {
-                "get": {
-                    "summary": "Files of the web page",
-                    "parameters": [path("name")],
-                    "responses": {
-                        "200": {
-                            "description": "A file.",
-                            "content": {"*/*": {"schema": {"type": "string"}}},
-                        },
-                        "default": ref("Problem", "responses"),
-                    },
-                }
-            },
+            **_for_everybody(),
         },
         "components": {
             "schemas": {
@@ -85,8 +68,41 @@ def document() -> Schema:
                 **jobs.schemas(),
             },
             "responses": {"Problem": _problem()},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
         },
     }
+
+
+def _for_everybody() -> Schema:
+    """What needs no key, wherever keys are asked for."""
+    paths: Schema = {
+        "/healthz": {"get": _plain("The process answers.", "Liveness", _HEALTH)},
+        "/readyz": {"get": _ready()},
+        "/metrics": {"get": _plain("Prometheus' text format.", "Metrics", None, "text/plain")},
+        "/openapi.json": {"get": _plain("OpenAPI 3.1.", "This document", {"type": "object"})},
+        "/docs": {"get": _plain("HTML.", "This document, to read", None, "text/html")},
+        "/": {"get": _plain("HTML.", "The web page", None, "text/html")},
+        "/page/{name}": {
+            "get": {
+                "summary": "Files of the web page",
+                "parameters": [path("name")],
+                "responses": {
+                    "200": {
+                        "description": "A file.",
+                        "content": {"*/*": {"schema": {"type": "string"}}},
+                    },
+                    "default": ref("Problem", "responses"),
+                },
+            }
+        },
+    }
+    for item in paths.values():
+        item["get"]["security"] = []
+    paths["/"]["post"] = drawings.phone()
+    return paths
 
 
 _HEALTH = {"type": "object", "properties": {"status": {"const": "ok"}}}

@@ -12,6 +12,7 @@ import secrets
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gateway.access.owner import own_key
 from gateway.errors import NotFound
 from gateway.http.views import instant
 from gateway.storage import RIGS, Storage, is_token
@@ -38,12 +39,16 @@ class Rig:
 
 def picture_key(rig_id: str, name: str) -> str:
     """A new key for a rig's picture."""
-    return f"{RIGS}{rig_id}/{name}-{secrets.token_hex(4)}.png"
+    return f"{_folder(rig_id)}{name}-{secrets.token_hex(4)}.png"
 
 
 def json_key(rig_id: str) -> str:
     """The key of the JSON that makes a rig one."""
-    return f"{RIGS}{rig_id}/{_JSON}"
+    return _folder(rig_id) + _JSON
+
+
+def _folder(rig_id: str) -> str:
+    return own_key(RIGS, rig_id) + "/"
 
 
 def save(storage: Storage, rig: Rig) -> None:
@@ -72,7 +77,7 @@ def load(storage: Storage, rig_id: str) -> Rig:
 
 def remove(storage: Storage, rig: Rig) -> None:
     """Delete the rig and everything that ever belonged to it."""
-    storage.delete([json_key(rig.id), *(item.key for item in storage.list(f"{RIGS}{rig.id}/"))])
+    storage.delete([json_key(rig.id), *(item.key for item in storage.list(_folder(rig.id)))])
 
 
 def view(storage: Storage, rig: Rig) -> dict[str, Any]:

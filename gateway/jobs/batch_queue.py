@@ -19,6 +19,7 @@ from rq.job import Job as Message
 from rq.serializers import JSONSerializer
 
 from gateway import carry
+from gateway.access.owner import NO_SUCH_JOB
 from gateway.errors import Conflict, NotFound
 from gateway.jobs.batches import TRAIN, Batch, BatchStore, first_task
 from gateway.jobs.spec import Spec
@@ -45,13 +46,13 @@ class BatchQueue:
         self.store = BatchStore(redis, settings.job_ttl)
         self._settings = settings
 
-    def submit(self, spec: Spec) -> Batch:
+    def submit(self, spec: Spec, owner: str = "") -> Batch:
         """Queue a batch; the live one that asks for just the same is answered instead.
 
         Raises:
             Conflict: a live batch writes other things to the same output.
         """
-        batch, _ = self.store.create(spec, self._settings.queue_name)
+        batch, _ = self.store.create(spec, self._settings.queue_name, owner)
         # Also for an old one: the first to submit it may have died right before this. One
         # that is done by now does nothing when its message comes again.
         self.ensure(batch.id, [first_task(spec)])
@@ -61,7 +62,7 @@ class BatchQueue:
         """The batch, or ``NotFound``."""
         batch = self.store.get(batch_id)
         if batch is None:
-            raise NotFound("no such job; it was deleted, has expired or never was")
+            raise NotFound(NO_SUCH_JOB)
         return batch
 
     def cancel(self, batch: Batch) -> bool:
@@ -93,7 +94,7 @@ class BatchQueue:
 
     def forget(self, batch: Batch) -> None:
         """Remove an ended batch's record; its results stay where they are."""
-        self.store.forget(batch.id)
+        self.store.forget(batch)
 
     def ensure(self, batch_id: str, keys: Iterable[str]) -> None:
         """Queue those of these tasks that are in no queue and in no worker's hands."""

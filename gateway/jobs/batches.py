@@ -36,6 +36,7 @@ class Batch:
 
     counters: of items (total, done, skipped, failed), bytes (all, of done ones), ms of video,
     frames and faces. listed: whether all inputs are known. queue: whose workers do it.
+    owner: the name of the API key that asked for it.
     state: how a training stands. cursor: the last name listed.
     """
 
@@ -48,6 +49,7 @@ class Batch:
     counters: dict[str, int] = field(default_factory=dict)
     listed: bool = False
     queue: str = ""
+    owner: str = ""
     state: dict[str, Any] | None = None
     cursor: str = ""
     result: dict[str, Any] | None = None
@@ -118,19 +120,22 @@ class BatchStore:
 
     # the whole
 
-    def create(self, spec: Spec, queue: str) -> tuple[Batch, bool]:
+    def create(self, spec: Spec, queue: str, owner: str = "") -> tuple[Batch, bool]:
         """A new batch with its first task; or the live one that asks for the same (and False).
 
         Raises:
             Conflict: a live batch writes other things to the same place.
         """
         batch_id, text = new_token(), json.dumps(spec.as_dict())
-        given = ["spec", text, "queue", queue]
-        owner = self._run("CREATE", batch_id, spec.place, first_task(spec), *given).decode()
-        batch = self.get(owner)
-        if batch is None or batch.spec.as_dict() != spec.as_dict():
-            raise Conflict(f"the job {owner} is writing to this output with other wishes")
-        return batch, owner == batch_id
+        given = ["spec", text, "queue", queue, "owner", owner]
+        args = (spec.place, first_task(spec), *given)
+        found = self._run("CREATE", batch_id, *args, index=_index(owner)).decode()
+        batch = self.get(found)
+        if batch is None or batch.owner != owner:
+            raise Conflict("another job is writing to this output")
+        if batch.spec.as_dict() != spec.as_dict():
+            raise Conflict(f"the job {found} is writing to this output with other wishes")
+        return batch, found == batch_id
 
     def get(self, batch_id: str) -> Batch | None:
         """The record, or None when there is none (never was, forgotten or expired)."""
@@ -149,6 +154,7 @@ class BatchStore:
             counters={name: int(row.get(name, 0)) for name in COUNTERS},
             listed="result" in row,
             queue=row.get("queue", ""),
+            owner=row.get("owner", ""),
             state=json.loads(row["state"]) if "state" in row else None,
             cursor=row.get("cursor", ""),
             result=json.loads(row["result"]) if "result" in row else None,
@@ -172,20 +178,21 @@ class BatchStore:
             raise Conflict("another job is writing to this output now")
         return [key.decode() for key in again]
 
-    def forget(self, batch_id: str) -> None:
+    def forget(self, batch: Batch) -> None:
         """Remove the record of an ended batch."""
         with redis_errors():
-            self.redis.delete(*_keys(batch_id)[: 1 + len(scripts.COMPANIONS)])
-            self.redis.zrem(scripts.BATCHES, batch_id)
+            self.redis.delete(*_keys(batch.id)[: 1 + len(scripts.COMPANIONS)])
+            self.redis.zrem(_index(batch.owner), batch.id)
 
-    def page(self, before: float, limit: int) -> list[Batch]:
-        """Batches created before a moment, newest first; expired ones are struck off."""
+    def page(self, before: float, limit: int, owner: str = "") -> list[Batch]:
+        """An owner's batches created before a moment, newest first; expired ones are struck off."""
+        index = _index(owner)
         found: list[Batch] = []
         edge: str | float = before
         while len(found) < limit:
             with redis_errors():
                 rows: Any = self.redis.zrevrangebyscore(
-                    scripts.BATCHES, f"({edge}", "-inf", start=0, num=limit, withscores=True
+                    index, f"({edge}", "-inf", start=0, num=limit, withscores=True
                 )
             if not rows:
                 break
@@ -193,7 +200,7 @@ class BatchStore:
                 batch = self.get(raw.decode())
                 if batch is None:
                     with redis_errors():
-                        self.redis.zrem(scripts.BATCHES, raw)
+                        self.redis.zrem(index, raw)
                 else:
                     found.append(batch)
                 edge = repr(score)
@@ -331,15 +338,22 @@ class BatchStore:
             text: Any = self.redis.hget(key, field_)
         return None if text is None else dict(json.loads(text))
 
-    def _run(self, script: str, batch_id: str, *args: str | int) -> Any:
+    def _run(
+        self, script: str, batch_id: str, *args: str | int, index: str = scripts.BATCHES
+    ) -> Any:
         now = f"{time.time():.6f}"
         with redis_errors():
             return self._scripts[script](
-                keys=_keys(batch_id), args=[batch_id, now, self._ttl, *args]
+                keys=_keys(batch_id, index), args=[batch_id, now, self._ttl, *args]
             )
 
 
-def _keys(batch_id: str) -> list[str]:
+def _index(owner: str) -> str:
+    """Where an owner's batches are listed."""
+    return f"{scripts.BATCHES}:of:{owner}" if owner else scripts.BATCHES
+
+
+def _keys(batch_id: str, index: str = scripts.BATCHES) -> list[str]:
     record = scripts.RECORD + batch_id
     companions = [f"{record}:{name}" for name in scripts.COMPANIONS]
-    return [record, *companions, scripts.LIVE, scripts.PLACES, scripts.COUNTS, scripts.BATCHES]
+    return [record, *companions, scripts.LIVE, scripts.PLACES, scripts.COUNTS, index]

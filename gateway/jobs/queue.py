@@ -28,6 +28,7 @@ from rq.job import Job as Message
 from rq.serializers import JSONSerializer
 
 from gateway import carry
+from gateway.access.owner import NO_SUCH_JOB
 from gateway.errors import NotFound
 from gateway.jobs.batch_queue import BatchQueue, is_idle
 from gateway.jobs.store import Job, JobStore, redis_errors
@@ -164,13 +165,15 @@ class JobQueue:
             self._named(training_queue(settings)),
         )
 
-    def submit(self, original: str, options: Mapping[str, Any], frames: int = 0) -> Job:
+    def submit(
+        self, original: str, options: Mapping[str, Any], frames: int = 0, owner: str = ""
+    ) -> Job:
         """Queue the blurring of a stored video; ``frames`` is an estimate for its progress.
 
         Raises:
             Conflict: a live job already works on this original.
         """
-        job = self.store.create(original, options, frames)
+        job = self.store.create(original, options, frames, owner)
         settings = self._settings
         try:
             with redis_errors():
@@ -198,7 +201,7 @@ class JobQueue:
         """The job, or ``NotFound``."""
         job = self.store.get(job_id)
         if job is None:
-            raise NotFound("no such job; it was deleted, has expired or never was")
+            raise NotFound(NO_SUCH_JOB)
         return job
 
     def cancel(self, job: Job) -> bool:

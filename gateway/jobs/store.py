@@ -73,6 +73,7 @@ class Job:
 
     ``result`` keeps storage keys, never URLs; ``places`` are the keys an attempt may
     have written, known before it writes them, so that a killed one can be cleaned up.
+    ``owner`` is the name of the API key that asked for it.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Job:
     attempts: int = 0
     progress: dict[str, Any] = field(default_factory=dict)
     places: tuple[str, ...] = ()
+    owner: str = ""
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
 
@@ -106,7 +108,9 @@ class JobStore:
         self._change = redis.register_script(_CHANGE)
         self._create = redis.register_script(_CREATE)
 
-    def create(self, original: str, options: Mapping[str, Any], frames: int) -> Job:
+    def create(
+        self, original: str, options: Mapping[str, Any], frames: int, owner: str = ""
+    ) -> Job:
         """A new queued job for a stored original.
 
         Raises:
@@ -119,6 +123,7 @@ class JobStore:
             options=dict(options),
             created_at=time.time(),
             progress={"stage": "queued", "frames_total": frames},
+            owner=owner,
         )
         fields = _pairs(
             status=job.status,
@@ -127,6 +132,7 @@ class JobStore:
             created_at=job.created_at,
             attempts=0,
             progress=job.progress,
+            owner=owner,
         )
         with redis_errors():
             if not self._create(keys=self._keys(job.id), args=[job.id, original, *fields]):
@@ -151,6 +157,7 @@ class JobStore:
             attempts=int(row["attempts"]),
             progress=json.loads(row["progress"]),
             places=tuple(json.loads(row.get("places", "[]"))),
+            owner=row.get("owner", ""),
             result=json.loads(row["result"]) if "result" in row else None,
             error=json.loads(row["error"]) if "error" in row else None,
         )

@@ -39,6 +39,8 @@ class Standin:
     def __init__(self) -> None:
         self.url = self.s3 = ""
         self.cors = True
+        self.key = ""
+        self.leaked: list[str] = []  # what the store was told along with a key
         self.objects: dict[str, tuple[bytes, str]] = {}
         self.jobs: dict[str, dict] = {}
         self.rigs: dict[str, dict] = {}
@@ -216,6 +218,14 @@ def pod_app(state: Standin) -> Flask:
     app.json.sort_keys = False
     uploads: dict[str, str] = {}
 
+    @app.before_request
+    def ask_for_key() -> Response | None:
+        given = request.headers.get("Authorization", "")
+        if state.key in ("", given.removeprefix("Bearer ")) or not request.path.startswith("/v1"):
+            return None
+        detail = "this API key is unknown" if given else "this service needs an API key"
+        return state.problem(401, "unauthorized", "API key needed", detail)
+
     @app.after_request
     def policy(answer: Response) -> Response:
         answer.headers["Content-Security-Policy"] = (
@@ -370,6 +380,11 @@ def pod_app(state: Standin) -> Flask:
 
 def store_app(state: Standin) -> Flask:
     app = Flask("store", static_folder=None)
+
+    @app.before_request
+    def mind_keys() -> None:
+        if "Authorization" in request.headers:
+            state.leaked.append(request.path)
 
     @app.after_request
     def cors(answer: Response) -> Response:

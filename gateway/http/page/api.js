@@ -1,6 +1,8 @@
 // The v1 HTTP API as the page speaks it: send a file, follow its job, fetch its result.
 // Everything that fails throws a Problem, made of the server's problem+json.
 
+import { authorization, key, newKey } from "./key.js";
+
 const DIRECT_LIMIT = 32 * 1024 * 1024; // bytes; larger files go straight to the object store
 const PATIENCE = 90; // seconds of "busy" answers in a row before giving up
 const FINAL = ["done", "failed", "cancelled"];
@@ -111,13 +113,28 @@ export function pause(seconds, signal) {
   });
 }
 
+// Where the service wants another key, the person is asked, and the request made again.
+// Not in the background, where a person who said "not now" would be asked every few seconds.
+export async function send(method, url, given) {
+  for (;;) {
+    const used = key();
+    try {
+      return await sendOnce(method, url, given);
+    } catch (problem) {
+      if (problem.code !== "unauthorized" || given.background) throw problem;
+      if (!await newKey(used, problem.detail)) throw problem;
+    }
+  }
+}
+
 // XMLHttpRequest because fetch tells nothing of an upload's progress.
-export function send(method, url, { body, headers = {}, signal, sent }) {
+function sendOnce(method, url, { body, headers = {}, signal, sent }) {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(cancelled());
     const request = new XMLHttpRequest();
     request.open(method, url);
-    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    const ours = url.startsWith("/") ? authorization() : {}; // the store shall not see the key
+    for (const [name, value] of Object.entries({ ...headers, ...ours })) request.setRequestHeader(name, value);
     // A listener on upload makes a cross-origin request preflighted, which PUT is anyway.
     if (sent) request.upload.onprogress = sent;
     signal?.addEventListener("abort", () => request.abort(), { once: true });
@@ -147,15 +164,27 @@ export function send(method, url, { body, headers = {}, signal, sent }) {
 }
 
 // Resolves to the final view, or to null when the stream is lost.
-function events(id, tell, signal) {
-  return new Promise((resolve, reject) => {
-    const source = new EventSource(`/v1/jobs/${id}/events`);
-    const end = (settle, value) => { source.close(); settle(value); };
-    signal?.addEventListener("abort", () => end(reject, cancelled()), { once: true });
-    source.addEventListener("progress", (event) => tell(JSON.parse(event.data)));
-    for (const name of FINAL) {
-      source.addEventListener(name, (event) => end(resolve, JSON.parse(event.data)));
+// Not by EventSource, which cannot send a key.
+async function events(id, tell, signal) {
+  try {
+    const answer = await fetch(`/v1/jobs/${id}/events`, { headers: authorization(), signal });
+    if (!answer.ok) return null;
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let text = ""; ;) {
+      const { value, done } = await reader.read();
+      if (done) return null;
+      const whole = (text + value).split("\n\n");
+      text = whole.pop();
+      for (const event of whole) {
+        const [, name, data] = /^event: (\w+)\ndata: (.*)$/.exec(event) ?? [];
+        if (!name) continue; // a comment that keeps the connection open
+        const view = JSON.parse(data);
+        if (FINAL.includes(name)) return view;
+        tell(view);
+      }
     }
-    source.onerror = () => end(resolve, null);
-  });
+  } catch {
+    if (signal?.aborted) throw cancelled();
+    return null;
+  }
 }

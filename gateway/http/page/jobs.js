@@ -17,7 +17,7 @@ export class Jobs {
   }
 
   start() {
-    this.timer ??= setInterval(() => this.look(), EVERY * 1000);
+    this.timer ??= setInterval(() => this.look({ background: true }), EVERY * 1000);
     return this.look();
   }
 
@@ -26,10 +26,10 @@ export class Jobs {
     this.timer = null;
   }
 
-  async look() {
+  async look(how = {}) {
     try {
-      const { jobs } = await send("GET", `/v1/jobs?limit=${SHOWN}`, {});
-      await Promise.all(jobs.map((view) => this.show(view)));
+      const { jobs } = await send("GET", `/v1/jobs?limit=${SHOWN}`, how);
+      await Promise.all(jobs.map((view) => this.show(view, how)));
       const known = new Set(jobs.map(({ id }) => id));
       for (const [id, card] of this.cards) if (!known.has(id)) this.drop(id, card);
       jobs.forEach(({ id }, place) => this.place(this.cards.get(id).root, place));
@@ -42,11 +42,11 @@ export class Jobs {
   }
 
   // What is over does not change: it is asked for in full once.
-  async show(view) {
+  async show(view, how) {
     let card = this.cards.get(view.id);
     if (!card) this.cards.set(view.id, card = new JobCard(view, this));
     if (card.status !== view.status || LIVE.includes(view.status)) {
-      card.update(await send("GET", `/v1/jobs/${view.id}`, {}));
+      card.update(await send("GET", `/v1/jobs/${view.id}`, how));
     }
   }
 

@@ -114,6 +114,7 @@ function recall() {
   if (["drawings", "jobs"].includes(named)) $("modes").elements.mode.value = named;
   showAmounts();
   showMode();
+  offerMotions(); // which also tells at once whether a key is needed
 }
 
 form.addEventListener("input", () => remember("options", options()));
