@@ -22,7 +22,8 @@ from gateway.http import (
     rigs,
 )
 from gateway.http.flows import Services
-from gateway.http.intake import SpoolingRequest, taking_turns
+from gateway.http.intake import SpoolingRequest
+from gateway.http.turns import taking_turns
 from gateway.logs import configuration
 from gateway.settings import Settings
 

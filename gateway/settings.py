@@ -227,6 +227,9 @@ class Settings:
     max_receiving_bytes: int = _knob(
         0, "bytes", "bodies coming in or spooled, all together; 0: four of the largest", _natural
     )
+    receive_timeout: float = _knob(
+        60.0, "s", "how long a client may be silent amid a body, or not read its answer", _positive
+    )
     max_photos_in_flight: int = _knob(
         0, "count", "small photos at work or waiting; 0: 8 for each renderer process", _natural
     )

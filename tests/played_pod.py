@@ -42,13 +42,15 @@ FIGURE = figure()
 class PlayedModel:
     """Answers like TorchServe; finds one face or figure, after ``delay`` seconds.
 
-    ``slow``: the only model that is so slow; empty for all. ``asked``: how often it was.
+    ``slow``: the only model that is so slow; empty for all. ``missing``: how the names of
+    unknown models end. ``asked``: the paths that were.
     """
 
     def __init__(self):
         self.delay = 0.0
-        self.slow = ""
-        self.waiting = self.asked = 0
+        self.slow = self.missing = ""
+        self.waiting = 0
+        self.asked = []
         played = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -57,7 +59,10 @@ class PlayedModel:
 
             def do_POST(self):
                 self.rfile.read(int(self.headers["Content-Length"]))
-                played.asked += 1
+                played.asked.append(self.path)
+                if played.missing and self.path.endswith(played.missing):
+                    self.reply({"code": 404}, 404)
+                    return
                 played.waiting += 1
                 time.sleep(played.delay if self.path.endswith(played.slow) else 0)
                 played.waiting -= 1
@@ -67,10 +72,10 @@ class PlayedModel:
                 marks = [[200.0, 100.0]] * 5
                 self.reply({"images": [{"boxes": [FACE], "scores": [0.9], "landmarks": [marks]}]})
 
-            def reply(self, value):
+            def reply(self, value, status=200):
                 body = json.dumps(value).encode()
                 with contextlib.suppress(OSError):
-                    self.send_response(200)
+                    self.send_response(status)
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
                     self.wfile.write(body)
@@ -118,6 +123,7 @@ def played_pod(redis_url, s3_endpoint, folder, large=False):
         renderer_url=f"http://127.0.0.1:{free_port()}",
         renderer_large_url=f"http://127.0.0.1:{free_port()}" if large else "",
         max_photos_in_flight=4,
+        receive_timeout=4.0,
         image_deadline=4,
         drawing_deadline=8,
         model_timeout=30.0,

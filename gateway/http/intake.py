@@ -14,7 +14,6 @@ import json
 import mmap
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
@@ -24,13 +23,13 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from gateway.errors import BadOption, BadRequest, EmptyUpload, TooLarge, UnsupportedMedia
 from gateway.http.base64_body import Body, take_apart
+from gateway.http.turns import PIECE
 from gateway.settings import MIB, Settings
 
 _FORM = "multipart/form-data"
 _URLENCODED = "application/x-www-form-urlencoded"
 _JSON = "application/json"
 _FRAME = MIB  # bytes around the file: part headers, option fields
-_YIELD = 64 * 1024  # bytes read from a client before other requests get a turn
 _HEAD = 4096
 NOT_OPTIONS = ("wait",)
 
@@ -143,7 +142,7 @@ def mapped_body(request: Request, most: int) -> Iterator[Body]:
     """
     request.max_content_length = most + 1  # a body of undeclared length is cut there
     with tempfile.TemporaryFile() as file:
-        while piece := request.stream.read(_YIELD):
+        while piece := request.stream.read(PIECE):
             file.write(piece)
         if file.tell() > most:
             raise RequestEntityTooLarge
@@ -153,50 +152,6 @@ def mapped_body(request: Request, most: int) -> Iterator[Body]:
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as body:
             yield body
-
-
-def taking_turns(app: Any) -> Any:
-    """WSGI middleware: a fast upload does not keep the event loop to itself."""
-
-    def turns(environ: dict[str, Any], start_response: Any) -> Any:
-        environ["wsgi.input"] = _TurnTaking(environ["wsgi.input"])
-        return app(environ, start_response)
-
-    return turns
-
-
-class _TurnTaking:
-    """A request body that lets others run once in a while as it is read.
-
-    ``count``: bytes taken from the client so far.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._since = 0
-        self._seen = b""
-        self.count = 0
-
-    def peek(self, size: int) -> bytes:
-        """The next ``size`` bytes, or all that there are; they stay to be read."""
-        self._seen += self._take(size - len(self._seen))
-        return self._seen[:size]
-
-    def read(self, size: int = -1) -> bytes:
-        if not self._seen:
-            return self._take(size)
-        whole = size < 0 or size > len(self._seen)
-        data, self._seen = (self._seen, b"") if whole else (self._seen[:size], self._seen[size:])
-        return data + self._take(-1) if size < 0 else data
-
-    def _take(self, size: int) -> bytes:
-        data: bytes = self._stream.read(size)
-        self.count += len(data)
-        self._since += len(data)
-        if self._since >= _YIELD:
-            self._since = 0
-            time.sleep(0)  # gevent's, in the gateway
-        return data
 
 
 def _from_form(

@@ -47,7 +47,10 @@ def register(app: Flask, settings: Settings, receiving: Receiving) -> None:
                     **{"http.request.method": request.method, "http.route": _route()},
                 )
             )
-        hangups.connection.set(request.environ.get("gunicorn.socket"))
+        client = request.environ.get("gunicorn.socket")
+        if client is not None:
+            client.settimeout(settings.receive_timeout)
+        hangups.connection.set(client)
         deadline.start(math.inf)  # a connection's next request is in the same context
         deadline.start(deadline.asked(dict(request.headers)))
         check_declared_length(request, settings)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import struct
 from collections.abc import Callable, Iterator
 from typing import IO, Any, BinaryIO
+
+from gateway.http.turns import give_way
 
 _LENGTH = struct.Struct(">I")
 _LONGEST_HEAD = 1024 * 1024
@@ -38,7 +39,9 @@ def append(out: IO[bytes], head: dict[str, Any], body: BinaryIO) -> None:
     size = body.seek(0, os.SEEK_END)
     body.seek(0)
     out.write(head_of(head, size))
-    shutil.copyfileobj(body, out, _PIECE)
+    while piece := body.read(_PIECE):
+        out.write(piece)
+        give_way()
 
 
 def _head(text: bytes) -> dict[str, Any]:

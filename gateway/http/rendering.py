@@ -33,6 +33,7 @@ from gateway.errors import (
 )
 from gateway.http import hangups
 from gateway.http.records import Records
+from gateway.http.turns import TurnTaking, give_way
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import MIB, Settings
 
@@ -224,7 +225,7 @@ class Renderer:
             answer = self._http.request(
                 "POST",
                 url,
-                body=body,
+                body=body if isinstance(body, bytes) else TurnTaking(body),  # type: ignore[arg-type]
                 headers={
                     **headers,
                     "Connection": "close",
@@ -279,6 +280,7 @@ class _Turn:
 
     def read(self, answer: urllib3.BaseHTTPResponse, count: int) -> bytes:
         try:
+            give_way()  # an answer that is all there would keep the event loop to itself
             return answer.read(count)
         except ReadTimeoutError as error:
             raise self.too_late() from error

@@ -34,6 +34,8 @@ CODES = {
     "no-figure": 422,
     "bad-motion": 422,
     "busy": 429,
+    "client-gone": 499,
+    "limit-reached": 429,
     "model-unavailable": 503,
     "storage-unavailable": 503,
     "queue-unavailable": 503,

@@ -51,7 +51,7 @@ def metric(pod, name):
 
 def test_a_waiting_photo_whose_client_hung_up_is_not_rendered(pod):
     pod.model.delay = 1.5
-    asked = pod.model.asked
+    asked = len(pod.model.asked)
     with sent(pod, photo()):
         wait_for(lambda: pod.model.waiting)
         with sent(pod, photo()):
@@ -60,7 +60,7 @@ def test_a_waiting_photo_whose_client_hung_up_is_not_rendered(pod):
         wait_for(lambda: not pod.model.waiting)
     pod.model.delay = 0
     assert pod.post(astronaut()).status == 200
-    assert pod.model.asked == asked + 2
+    assert len(pod.model.asked) == asked + 2
 
 
 def test_a_photo_at_work_is_given_up_with_its_client(pod):
@@ -111,6 +111,12 @@ def test_a_photo_too_many_is_refused_at_once_whatever_its_client_does_then(pod):
             assert b"Retry-After: " in answer
             assert time.monotonic() - begun < 1.0
     wait_for(lambda: metric(pod, "masquerade_photos_in_flight") == 0)
+
+
+def test_a_client_that_falls_silent_amid_its_body_is_left(pod):
+    with sent(pod, photo()[:-100]) as connection:
+        assert connection.recv(65536).startswith(b"HTTP/1.1 4")
+        assert metric(pod, "masquerade_photos_in_flight") == 0
 
 
 def test_large_work_does_not_hold_small_work_up(pod):

@@ -124,7 +124,24 @@ def test_others_are_answered_while_a_large_file_comes_in(pod, tmp_path):
     assert max(times) < 0.5
 
 
+def blocks(pod):
+    """How often the event loop was blocked for more than 50 ms."""
+    name = "masquerade_event_loop_blocked_seconds_bucket"
+    text = pod.ask("GET", "/metrics").data.decode()
+    counts = {
+        edge: sum(
+            float(line.split()[1])
+            for line in text.splitlines()
+            if line.startswith(f'{name}{{le="{edge}"}}')
+        )
+        for edge in ("0.05", "+Inf")
+    }
+    assert counts["+Inf"] > 0
+    return counts["+Inf"] - counts["0.05"]
+
+
 def test_others_are_answered_while_base64_comes_in(pod):
+    before = blocks(pod)
     text = base64.b64encode(astronaut() + bytes(19 * MIB)).decode()
     body = json.dumps({"file": text}).encode()
     headers = {"Content-Type": "application/json"}
@@ -140,6 +157,7 @@ def test_others_are_answered_while_base64_comes_in(pod):
         times.append(time.monotonic() - begun)
     assert answers[0].status == 200
     assert max(times) < 0.5
+    assert blocks(pod) == before
 
 
 def test_events_arrive_as_they_happen(pod):

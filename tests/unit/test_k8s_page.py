@@ -150,7 +150,9 @@ def test_every_command_is_one_of_a_shell_and_names_objects_that_there_are():
 def test_the_secrets_are_those_that_the_pods_look_for():
     made = dict(re.findall(r"create secret \w+ (masquerade[\w-]*) (.*?)\n(?! )", SHELL, re.DOTALL))
     tls = one("overlays/cpu", "Ingress", "masquerade")["spec"]["tls"][0]["secretName"]
-    assert made.keys() == {tls, Settings().k8s_secret}
+    volumes = pod_of("overlays/cpu", "masquerade")["volumes"]
+    (api_keys,) = (volume["secret"]["secretName"] for volume in volumes if "secret" in volume)
+    assert made.keys() == {tls, Settings().k8s_secret, api_keys}
     keys = set(re.findall(r"--from-literal=(\w+)", made[Settings().k8s_secret]))
     redis = containers(
         one("overlays/cpu", "StatefulSet", "masquerade-redis")["spec"]["template"]["spec"]

@@ -14,16 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway import deadline
 from gateway.drawings.character import PARENTS
-from gateway.errors import (
-    BadMedia,
-    DeadlineExceeded,
-    MasqueradeError,
-    ModelUnavailable,
-    TooLarge,
-)
-from gateway.models import FaceDetector, Rigger, VideoDetector
+from gateway.errors import BadMedia, MasqueradeError, ModelUnavailable, TooLarge
+from gateway.models import FaceDetector, Rigger
 from gateway.settings import Settings
 from handlers.rig_figures import png
 from handlers.runtime import read_images
@@ -415,39 +408,3 @@ def test_a_figure_that_contradicts_itself_is_unreadable(
     served.predict = lambda body: figures({**FIGURE, **change})
     with pytest.raises(ModelUnavailable, match="the rigger's answer is unreadable"):
         rigger(served).rig(PICTURE)
-
-
-def test_no_call_outlasts_the_time_that_its_request_has(served: Served) -> None:
-    def slow(_body: bytes) -> Answer:
-        time.sleep(1.5)
-        return 200, {"images": [FACE]}
-
-    served.predict = slow
-    begun = time.monotonic()
-    try:
-        deadline.start(0.2)
-        with pytest.raises(DeadlineExceeded):
-            client(served).detect_encoded(b"x", 0.2)
-        with pytest.raises(DeadlineExceeded):
-            client(served).detect_encoded(b"x", 0.2)
-    finally:
-        deadline.start(float("inf"))
-    assert time.monotonic() - begun < 1
-    assert len(served.seen) == 1
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_videos_ask_the_copy_that_yields_to_photos_where_there_is_one(
-    served: Served, there: bool
-) -> None:
-    def predict(_body: bytes) -> Answer:
-        known = there or not served.seen[-1]["path"].endswith("_jobs")
-        return (200, {"images": [FACE]}) if known else (404, {"code": 404})
-
-    served.predict = predict
-    detector = VideoDetector(served.url, served.url)
-    for _ in range(2):
-        assert len(detector.detect_encoded(b"x", 0.2)) == 1
-    copy, plain = "/predictions/face_detector_jobs", "/predictions/face_detector"
-    asked = [call["path"] for call in served.seen]
-    assert asked == ([copy, copy] if there else [copy, plain, plain])
