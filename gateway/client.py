@@ -115,10 +115,10 @@ class Job:
 class Client:
     """One pod, from many threads if need be.
 
-    key: the API key, where the pod wants one; nobody but the pod gets it.
-    patience: seconds that a call keeps coming back while the pod is busy (429, 503)
-    or restarting. pause: how to wait; it is also called with 0 between the pieces of
-    a transfer, so that raising from it abandons whatever is going on.
+    key: the API key, where the pod wants one; nobody else gets it.
+    patience: seconds that a call keeps coming back while the pod is busy (429, 503) or
+    restarting; not where it asks for more. pause: how to wait; it is also called with 0
+    between the pieces of a transfer, so that raising from it abandons whatever goes on.
 
     Every method raises ``gateway.errors.MasqueradeError`` or ``PodUnreachable``.
     """
@@ -132,7 +132,7 @@ class Client:
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self.url = url.rstrip("/")
-        self._auth = _Bearer(key) if key else None
+        self._key = key
         self._patience = patience
         self._pause = pause
         self._http = requests.Session()
@@ -297,9 +297,9 @@ class Client:
         signed = not url.startswith(self.url + "/")
         request.setdefault("timeout", (_CONNECT, 120.0))
         if signed:  # a ~/.netrc entry would add a second, refused authorisation
-            request["auth"] = _unchanged
-        elif self._auth:
-            request["auth"] = self._auth
+            request["auth"] = _bearer("")
+        elif self._key:
+            request["auth"] = _bearer(self._key)
         waited, tries = 0.0, 1 if method == "POST" else _TRIES
         while True:
             try:
@@ -320,19 +320,19 @@ class Client:
             if answer.status_code not in _BUSY or waited + delay > self._patience:
                 raise _problem(answer)
             answer.close()
-            self._pause(delay)
-            waited += delay
+            self._pause(min(delay, _LONGEST_DELAY))
+            waited += min(delay, _LONGEST_DELAY)
 
 
-class _Bearer(requests.auth.AuthBase):
-    """Sends the key; not on to another host, should the pod lead there."""
+def _bearer(key: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    """Adds the key, if any; requests takes it off where the pod leads to another host."""
 
-    def __init__(self, key: str) -> None:
-        self._key = key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._key}"
+    def add(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if key:
+            request.headers["Authorization"] = f"Bearer {key}"
         return request
+
+    return add
 
 
 class _FileBody:
@@ -380,7 +380,7 @@ def _retry_after(answer: requests.Response) -> float:
             delay = parsedate_to_datetime(text).timestamp() - time.time()
         except ValueError:
             delay = 2.0
-    return min(max(delay, 0.2), _LONGEST_DELAY)
+    return max(delay, 0.2)
 
 
 def _never_connected(error: requests.RequestException) -> bool:
@@ -395,7 +395,3 @@ def _reason(error: requests.RequestException) -> str:
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request

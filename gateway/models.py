@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 READY_TIMEOUT = 1.0
 _SHORTEST = 0.001  # seconds of waiting; urllib3 takes no less than something
+_SILENT = "the model server does not answer"
 _CONNECTIONS = 32  # kept open to the model server, a model and process; more come and go
 
 
@@ -62,6 +63,7 @@ class Model:
         self._lock = threading.Lock()
         self._timeout = timeout
         self._patience = patience
+        self._doubted = False
         self._http = urllib3.PoolManager(maxsize=_CONNECTIONS, retries=False)
 
     @classmethod
@@ -88,7 +90,7 @@ class Model:
             states = {str(worker["status"]) for worker in workers}
         except (urllib3.exceptions.HTTPError, OSError, ValueError, LookupError, TypeError):
             self._forget_keys()
-            return "the model server does not answer"
+            return _SILENT
         return None if "READY" in states else f"no model worker is ready ({', '.join(states)})"
 
     def _ask(
@@ -98,11 +100,23 @@ class Model:
         give_up = time.monotonic() + self._patience
         while True:
             try:
-                return self._call(body, read, headers or {})
+                self._look_again()
+                found = self._call(body, read, headers or {})
+                self._doubted = False
+                return found
             except ModelUnavailable:
+                self._doubted = True
                 if time.monotonic() > give_up:
                     raise
                 time.sleep(1.0)
+
+    def _look_again(self) -> None:
+        """After a failure: a server that is starting takes calls, and keeps them waiting."""
+        if not self._doubted:
+            return
+        self._forget_keys()  # a restarted TorchServe has new ones
+        if self.ready() not in (None, _SILENT):
+            raise ModelUnavailable(f"the {self.title} is starting; try again")
 
     def _call(self, body: Any, read: Callable[[Any], T], headers: Mapping[str, str]) -> list[T]:
         answer = self._post(body, headers)

@@ -43,11 +43,13 @@ def attack(
     files = [out.resolve() / f"{name}-{number}.jsonl" for number in range(len(steps))]
     running: list[subprocess.Popen[str]] = []
     try:
-        for step, file in zip(steps, files, strict=True):
-            written = file.with_suffix(".bin") if vegeta else file
-            options = _options(targets, step, f"{name} {step.rate:g}/s", timeout, written)
+        for number, (step, file) in enumerate(zip(steps, files, strict=True), 1):
+            written = file.with_name(f"{file.name}.bin") if vegeta else file
+            # Each step has a name of its own: plots number a run's requests from 0.
+            title = f"{name} {number}: {step.rate:.3g}/s"
+            options = _options(targets, step, title, timeout, written)
             running.append(_start([*program, *options]))
-            if step is not steps[-1]:
+            if number < len(steps):
                 time.sleep(step.seconds)
         for one in running:
             said = one.communicate()[1]
@@ -58,7 +60,7 @@ def attack(
         for one in running:
             one.kill()
     if vegeta:
-        _reports(vegeta, files, out / name)
+        _reports(vegeta, files, out.resolve(), name)
     return results.read(files, sum(step.seconds for step in steps))
 
 
@@ -83,16 +85,15 @@ def _start(command: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def _reports(vegeta: str, files: Sequence[Path], out: Path) -> None:
+def _reports(vegeta: str, files: Sequence[Path], out: Path, name: str) -> None:
     """Its binary results as JSON; its text report, histogram and plot."""
     for file in files:
-        binary = file.with_suffix(".bin")
+        binary = file.with_name(f"{file.name}.bin")
         subprocess.run([vegeta, "encode", "-to=json", f"-output={file}", binary], check=True)
         binary.unlink()
     for suffix, options in (
-        (".txt", ["report"]),
-        (".hist.txt", ["report", f"-type=hist{_BUCKETS}"]),
-        (".plot.html", ["plot", f"-title={out.name}"]),
+        ("txt", ["report"]),
+        ("hist.txt", ["report", f"-type=hist{_BUCKETS}"]),
+        ("plot.html", ["plot", f"-title={name}"]),
     ):
-        report = f"-output={out.with_suffix(suffix)}"
-        subprocess.run([vegeta, *options, report, *files], check=True)
+        subprocess.run([vegeta, *options, f"-output={out / name}.{suffix}", *files], check=True)

@@ -23,10 +23,11 @@ from loadtest.report import Section, run_plots, summary
 
 VIDEOS = 4
 TIMES = 3.0
-RATE = 0.5
+RATE = 1.0
 """Photos a second: few, so that they wait for videos only."""
 
 _LOOP = 10.0  # seconds of the clip that is repeated
+_LOADING = 8.0  # until a worker has imported everything
 _PATIENCE = 60.0
 _WORK = ("analyse", "render")
 
@@ -73,6 +74,7 @@ def _workers(bench: Bench, count: int) -> Iterator[None]:
             )
             stack.callback(helper.wait)
             stack.callback(helper.terminate)
+        time.sleep(_LOADING)
         yield
 
 

@@ -46,19 +46,21 @@ DEFAULT_RATE = 0.5
 
 @dataclass(frozen=True)
 class Form:
-    """How long: runs of each kind, seconds of one; whether the rate is searched closely."""
+    """How long: runs of each kind, seconds of one; seconds of a rate in the search, and how close
+    it gets; seconds of the long videos, and of the run in which the model server is killed.
+    """
 
     name: str
     runs: int
     seconds: float
+    search: float
     close: float
     video_seconds: float
     outage: float
 
 
-FULL = Form("full", 3, 30.0, capacity.CLOSE, 300.0, 75.0)
-QUICK = Form("quick, too short to be relied on", 1, 5.0, 1.5, 60.0, 40.0)
-SEARCH = 20.0  # seconds of one rate, at least
+FULL = Form("full", 3, 30.0, 20.0, capacity.CLOSE, 300.0, 75.0)
+QUICK = Form("quick, too short to be relied on", 1, 5.0, 6.0, 1.5, 60.0, 40.0)
 
 
 def scenarios(bench: Bench, form: Form) -> list[Section]:
@@ -67,7 +69,7 @@ def scenarios(bench: Bench, form: Form) -> list[Section]:
     for name in bench.scenarios.names:
         print(f"  {name}", flush=True)
         rate = RATES.get(name, DEFAULT_RATE)
-        run = bench.constant(name, rate, max(form.seconds, 1 / rate), name)
+        run = bench.constant(name, rate, max(form.seconds / 2, 2 / rate), name)
         bench.jobs_done()
         sections.append(Section(f"{name}, {rate:g} a second", summary(run), run_plots(run)))
     return sections
@@ -106,12 +108,12 @@ def measure(bench: Bench, form: Form, topics: Sequence[str], rate: float | None)
     """
     if rate is None:
         print("capacity …", flush=True)
-        rate = capacity.photos(bench, max(form.seconds, SEARCH), form.close)[0].rate
+        rate = capacity.photos(bench, form.search, form.close)[0].rate
     ways: dict[str, Callable[[], tuple[list[Figure], list[Section]]]] = {
         "scenarios": lambda: ([], scenarios(bench, form)),
         "paces": lambda: ([], paces(bench, rate, form)),
         "overload": lambda: overload(bench, rate, form.runs, form.seconds),
-        "fairness": lambda: fairness(bench, form.runs, 2 * form.seconds, form.video_seconds),
+        "fairness": lambda: fairness(bench, form.runs, form.seconds, form.video_seconds),
         "recovery": lambda: recovery(bench, 0.5 * rate, form.outage),
     }
     found = Found()

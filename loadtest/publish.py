@@ -19,6 +19,8 @@ BEGIN, END = "<!-- load: begin -->", "<!-- load: end -->"
 
 def table(about: dict[str, str], figures: list[Figure]) -> str:
     """The table, with what it was measured on below."""
+    if not figures:
+        return "Not measured yet: `make loadtest`, `make soak`, then `make loadtest-table`.\n"
     rows = [("", "measured", "goal", "")]
     rows += [figure.row() for figure in figures]
     lines = ["|" + "|".join(f" {cell} " if cell else " " for cell in row) + "|" for row in rows]

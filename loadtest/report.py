@@ -24,7 +24,7 @@ _STYLE = """
 --rule:#2c3440;--good:#4cc38a;--bad:#f2766d;--refused:#f0a63a;--s0:#6ea8f0;--s1:#f09066;
 --s2:#4cc38a;--s3:#c08be8;--s4:#d9b23c;--s5:#f07ab8}}
 *{box-sizing:border-box}
-body{margin:0 auto;padding:32px 20px 64px;max-width:820px;background:var(--paper);
+body{margin:0 auto;padding:32px 20px 64px;max-width:1180px;background:var(--paper);
 color:var(--ink);font:15px/1.5 system-ui,sans-serif}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:40px 0 4px}
 p{margin:4px 0 12px}.about{color:var(--dim);font-size:13px}
@@ -33,7 +33,8 @@ th,td{text-align:left;padding:7px 12px 7px 0;border-bottom:1px solid var(--rule)
 vertical-align:top}
 th{font-size:13px;font-weight:600;color:var(--dim)}td.met{color:var(--good)}
 td.missed{color:var(--bad);font-weight:600}
-figure{margin:20px 0}figcaption{font-weight:600}svg{width:100%;height:auto;display:block}
+.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr));gap:20px}
+figure{margin:0}figcaption{font-weight:600}svg{width:100%;height:auto;display:block}
 .legend{font-size:13px;min-height:20px}.legend span{margin-right:16px;color:var(--dim)}
 .legend span::before{content:"";display:inline-block;width:10px;height:10px;border-radius:2px;
 margin-right:6px;background:var(--c)}
@@ -67,7 +68,7 @@ def page(
     ]
     for section in sections:
         parts.append(f"<h2>{escape(section.title)}</h2><p>{escape(section.text)}</p>")
-        parts += section.plots
+        parts.append(f'<div class="plots">{"".join(section.plots)}</div>')
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'

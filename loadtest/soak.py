@@ -24,7 +24,7 @@ from loadtest.prometheus import loop_figures
 from loadtest.report import Section, run_plots, summary
 from loadtest.scenarios import MIX
 from loadtest.tables import machine
-from loadtest.vitals import Life, Vitals
+from loadtest.vitals import WINDOW, Life, Vitals
 
 RESULTS = Path(__file__).parent / "results" / "soak"
 MINUTES = 30.0
@@ -32,6 +32,7 @@ GOALS = {"rss": (1.0, "MB/min"), "descriptors": (0.1, "/min")}
 """By how much any process may grow."""
 
 _WARM = 0.25  # share of the time that is left out: caches and pools fill
+_WINDOWS = 10  # of a soak too short for whole minutes
 _IDLE = 5.0  # seconds
 _ALONE = 0.5  # requests a second that hardly meet
 
@@ -62,9 +63,9 @@ def soak(bench: Bench, rate: float, seconds: float, every: float) -> tuple[list[
     with Vitals(bench.processes, PROGRAMS, every) as vitals:
         run = bench.constant("mixed", rate, seconds, "soak")
     failed = bench.jobs_done() - failed_before
-    warm = _WARM * seconds
-    window = min(60.0, seconds / 20)
     bad = len(run) - int(run.good.sum())
+    memory, descriptors = (_growths(vitals, what, seconds) for what in GOALS)
+    told = ", ".join(f"{name} {growth:+.2f}" for name, growth in memory.items())
     figures = [
         Figure(
             "soak, mixed traffic at 70 % of the capacity: answered",
@@ -75,23 +76,31 @@ def soak(bench: Bench, rate: float, seconds: float, every: float) -> tuple[list[
             f"{seconds / 60:g} min, {len(run)} requests, {rate:.2f}/s, {bad} bad",
         ),
         Figure("its videos that failed", failed, "", "most", 0),
-        _worst("its memory, the worst process", vitals, "rss", warm, window),
-        _worst("its descriptors, the worst process", vitals, "descriptors", warm, window),
+        _worst("its memory, the worst process", memory, "rss"),
+        _worst("its descriptors, the worst process", descriptors, "descriptors"),
     ]
     return figures + loop_figures(bench.samples(), "soak"), Section(
-        "Soak", summary(run), [*run_plots(run), *_vital_plots(vitals)]
+        "Soak", f"{summary(run)} MB a minute: {told}.", [*run_plots(run), *_vital_plots(vitals)]
     )
 
 
-def _worst(name: str, vitals: Vitals, what: str, warm: float, window: float) -> Figure:
+def _growths(vitals: Vitals, what: str, seconds: float) -> dict[str, float]:
+    """By process, of those that lived for half of the time that counts, or longer."""
+    window = min(WINDOW, seconds / _WINDOWS)
+    warm = _WARM * seconds
+    least = round((seconds - warm) / window / 2)
+    found = {
+        life.name: life.growth(getattr(life, what), warm, window, least) for life in vitals.lives
+    }
+    return {name: growth for name, growth in found.items() if growth is not None}
+
+
+def _worst(name: str, growths: dict[str, float], what: str) -> Figure:
     goal, unit = GOALS[what]
-    found = [
-        (growth, life.name)
-        for life in vitals.lives
-        if (growth := life.growth(getattr(life, what), warm, window)) is not None
-    ]
-    worst, who = max(found, default=(float("inf"), "no process lived long enough"))
-    return Figure(name, worst, unit, "under", goal, who)
+    who = max(growths, key=lambda name: growths[name], default="")
+    if not who:
+        return Figure(name, float("inf"), unit, "under", goal, "no process lived long enough")
+    return Figure(name, growths[who], unit, "under", goal, who)
 
 
 def _vital_plots(vitals: Vitals) -> list[str]:

@@ -17,8 +17,6 @@ from loadtest.processes import MB
 WINDOW = 60.0
 """Seconds of whose values the lowest counts: work in hand comes on top, a leak stays."""
 
-_WINDOWS = 4  # fewer make no trend
-
 Processes = Callable[[str], list[psutil.Process]]
 
 
@@ -41,9 +39,12 @@ class Life:
         """Program and process id."""
         return f"{self.program} {self.pid}"
 
-    def growth(self, values: Sequence[float], since: float, window: float = WINDOW) -> float | None:
+    def growth(
+        self, values: Sequence[float], since: float, window: float = WINDOW, least: int = 4
+    ) -> float | None:
         """By how much the lowest of each window rises a minute, by least squares, from ``since``
-        seconds on or from the process's own second window on; None when it lived too shortly.
+        seconds on or from the process's own second window on; None when it lived for less than
+        ``least`` windows.
         """
         since = max(since, self.at[0] + window if self.at[0] > window else 0.0)
         lowest: dict[int, tuple[float, float]] = {}
@@ -51,7 +52,7 @@ class Life:
             if at >= since:
                 number = int((at - since) // window)
                 lowest[number] = min(lowest.get(number, (np.inf, 0.0)), (value, at))
-        if len(lowest) < _WINDOWS:
+        if len(lowest) < least:
             return None
         low, at = zip(*lowest.values(), strict=True)
         return float(60 * np.polyfit(at, low, 1)[0])

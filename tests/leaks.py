@@ -161,7 +161,9 @@ def metadata(body: bytes) -> Mapping[str, object]:
     """What a picture or video says about anything but its pixels and its coding."""
     try:
         with Image.open(io.BytesIO(body)) as image:
-            told: dict[str, object] = {k: v for k, v in image.info.items() if k in _PERSONAL}
+            told: dict[str, object] = {
+                name: value for name, value in image.info.items() if name in _PERSONAL and value
+            }
             return told | dict(image.getexif())
     except OSError:
         pass

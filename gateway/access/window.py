@@ -27,12 +27,13 @@ class Window:
         return max(0, self.most - math.floor(self.before * self.fades / self.span) - self.now)
 
     def wait(self, cost: int) -> float:
-        """Seconds until ``cost`` fits if nothing else comes; ``span`` where it never does."""
+        """Seconds after which ``cost`` fits if nothing else comes; ``span`` if it never does."""
         room = self.most - cost
         if room < 0:
             return float(self.span)
+        # What fades counts in whole numbers: it may be up to one more than there is room for.
         if self.now > room:  # not before this window has become the one before
-            return self.ends + self.span - room * self.span / self.now
+            return self.ends + max(0.0, self.span - (room + 1) * self.span / self.now)
         if not self.before:
             return 0.0
-        return max(0.0, self.fades - (room - self.now) * self.span / self.before)
+        return max(0.0, self.fades - (room + 1 - self.now) * self.span / self.before)

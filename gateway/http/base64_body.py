@@ -26,10 +26,11 @@ _DATA_URL = re.compile(rb"data:[ !#-+\--\[\]-~]{0,200}?;base64,")
 LETTERS = bytes.maketrans(b"-_", b"+/")
 """From the URL-safe alphabet to the standard one."""
 _NOT_A_STRING = "'file' must be one base64 string at the top of the JSON object"
+_TOO_LONG = "the JSON body is too long, apart from its 'file'"
 _NOT_A_LIST = "'files' must be a list of base64 strings, without a 'file' beside it"
 _PIECE = 256 * 1024  # characters decoded at a time
-_LONGEST_REST = 64 * 1024  # bytes of everything but the file
-_TOO_LONG = _LONGEST_REST + 1
+_LONGEST_REST = 64 * 1024  # bytes of everything but the file, hence also before it
+_LONGEST_GAP = 1024  # bytes of white space between two files
 
 Body = bytes | mmap.mmap
 
@@ -45,14 +46,14 @@ def take_apart(body: Body, out: BinaryIO) -> dict[str, Any]:
     key = _KEY.search(body, 0, _LONGEST_REST)
     end = body.find(b'"', key.end()) if key else -1
     if key is None or end < 0:
-        whole = _object(body[:_TOO_LONG])
+        whole = _object(body[: _LONGEST_REST + 1])
         if "file" in whole:
             raise BadRequest(_NOT_A_STRING)
         return whole
     # Another string stands in for the file, so the rest is checked as it was sent. Nobody can
     # guess it: one further in, or a second 'file', is not taken for it.
     stand_in = secrets.token_hex(8)
-    rest = _object(body[: key.end()] + stand_in.encode() + body[end : end + _TOO_LONG])
+    rest = _rest(body, key.end(), end, stand_in.encode())
     if rest.get("file") != stand_in:
         raise BadRequest(_NOT_A_STRING)
     del rest["file"]
@@ -81,7 +82,7 @@ def take_all_apart(
     spans, end = _strings(body, key.end(), most)
     # Another list stands in for the files, as above.
     stand_in = secrets.token_hex(8)
-    rest = _object(body[: key.end()] + f'"{stand_in}"'.encode() + body[end : end + _TOO_LONG])
+    rest = _rest(body, key.end(), end, f'"{stand_in}"'.encode())
     if rest.get("files") != [stand_in] or "file" in rest:
         raise BadRequest(_NOT_A_LIST)
     rest["files"] = []
@@ -95,23 +96,30 @@ def take_all_apart(
 def _strings(body: Body, at: int, most: int) -> tuple[list[tuple[int, int]], int]:
     """Where the strings of a JSON list are, after its bracket, and where the list ends."""
     spans: list[tuple[int, int]] = []
-    while start := _QUOTE.match(body, at):
+    while start := _QUOTE.match(body, at, at + _LONGEST_GAP):
         stop = body.find(b'"', start.end())
         if stop < 0:
             break
         if len(spans) == most:  # a body may hold millions of short ones
             raise TooLarge(f"send at most {most} files at once")
         spans.append((start.end(), stop))
-        comma = _COMMA.match(body, stop + 1)
+        comma = _COMMA.match(body, stop + 1, stop + 1 + _LONGEST_GAP)
         if comma is None:
             return spans, stop + 1
         at = comma.end()
     raise BadRequest(_NOT_A_LIST)
 
 
+def _rest(body: Body, start: int, end: int, stand_in: bytes) -> dict[str, Any]:
+    """The object with something else between ``start`` and ``end``, where the files are."""
+    if len(body) - (end - start) > _LONGEST_REST:  # told before so much is copied
+        raise BadRequest(_TOO_LONG)
+    return _object(body[:start] + stand_in + body[end:])
+
+
 def _object(text: bytes) -> dict[str, Any]:
     if len(text) > _LONGEST_REST:
-        raise BadRequest("the JSON body is too long, apart from its 'file'")
+        raise BadRequest(_TOO_LONG)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -31,6 +31,7 @@ _URLENCODED = "application/x-www-form-urlencoded"
 _JSON = "application/json"
 _FRAME = MIB  # bytes around the file: part headers, option fields
 _HEAD = 4096
+_MOST_VALUES = 10_000  # in a small body of JSON
 NOT_OPTIONS = ("wait",)
 
 
@@ -120,11 +121,14 @@ def read_json(request: Request, most: int, what: str) -> object:
         what: what the body is, for the refusal.
 
     Raises:
-        TooLarge: it has more, declared or not.
+        TooLarge: it has more, declared or not, or more values than any that makes sense.
     """
     try:
         with mapped_body(request, most) as body:
-            return json.loads(body[:])
+            text = body[:]
+        if text.count(b",") > _MOST_VALUES:  # parsing millions would hold up the event loop
+            raise TooLarge(f"{what} may have {_MOST_VALUES} values")
+        return json.loads(text)
     except RequestEntityTooLarge:
         limit = f"{most // MIB} MiB" if most >= MIB else f"{most // 1024} KiB"
         raise TooLarge(f"{what} may have {limit}") from None

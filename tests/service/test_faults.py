@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -22,13 +23,16 @@ import requests
 from PIL import Image
 
 from deploy.local.pod import Pod
+from gateway import metrics_folder
 from tests.faulty import Fault, Proxy
 from tests.service import media
 from tests.service.helpers import (
     FINAL,
     LIMITS,
     Api,
+    Bucket,
     Family,
+    becomes,
     drawing_renderer,
     eventually,
     model_server,
@@ -69,7 +73,8 @@ def redis_killed(pod: Pod) -> None:
     psutil.Process(pod.pids("redis")[0]).kill()
 
 
-MODEL = {"model-unavailable"}
+MODEL = {"model-unavailable", "deadline-exceeded"}  # a starting TorchServe listens, and is silent
+RENDERER = {"renderer-unavailable", "renderer-failed"}  # the latter: what it was at
 QUEUE = {"queue-unavailable"}
 ALL = (*QUICK, "look")
 BREAKAGES = [
@@ -82,7 +87,7 @@ LONG_BREAKAGES = [
     Breakage("TorchServe stopped for 5 s", stopped("torchserve", 5), MODEL, back=60),
     Breakage("Redis stopped for 5 s", stopped("redis", 5), QUEUE, kinds=ALL),
     Breakage("S3 stopped for 5 s", stopped("s3", 5), {"storage-unavailable"}),
-    Breakage("the renderer stopped for 3 s", stopped("renderer", 3), {"renderer-unavailable"}),
+    Breakage("the renderer stopped for 3 s", stopped("renderer", 3), RENDERER),
     Breakage("a video's process killed", lambda pod: work_horse(pod).kill()),
 ]
 
@@ -139,7 +144,17 @@ class Behind:
 
     proxy: Proxy
     api: Api
-    replica: Replica
+    scratch: Path
+    bucket: Bucket
+
+    def results(self) -> set[str]:
+        """The tokens of all results that lie in the bucket."""
+        return {key.split("/")[1] for key in self.bucket.keys("results/")}
+
+    def litter(self) -> set[str]:
+        """Temporary files that have a name, but for the gateway's counters."""
+        names = {entry.name for entry in self.scratch.iterdir()}
+        return {name for name in names if not name.startswith(metrics_folder.PREFIX)}
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +173,7 @@ def behind(pod, bucket, sent, tmp_path_factory) -> Iterator[Behind]:
         replica = Replica({**pod.environment(), **LIMITS, **own}, folder / "logs", worker=True)
         try:
             replica.start()
-            yield Behind(proxy, Api(replica.url, sent), replica)
+            yield Behind(proxy, Api(replica.url, sent), folder / "scratch", bucket)
         finally:
             replica.kill()
 
@@ -192,15 +207,17 @@ def test_the_object_store_misbehaves_otherwise(behind, clips, name, measured):
 def misbehaves(
     behind: Behind, clip: bytes, name: str, fault: Fault, seconds: float, measured: Callable
 ) -> None:
-    within = 10.0
+    within, before = 10.0, behind.results()
     with Traffic(behind.api, clip) as traffic:
         traffic.under_way()
-        before = behind.proxy.spoiled
+        spoiled = behind.proxy.spoiled
         with behind.proxy.spoiling(fault):
             time.sleep(seconds)
         back = traffic.back(time.monotonic(), within)
-        assert behind.proxy.spoiled > before
+        assert behind.proxy.spoiled > spoiled
     told = traffic.judge({"storage-unavailable"}, DEADLINE)
+    becomes(lambda: behind.results() - before, traffic.owned(), "results of nobody, or lost ones")
+    assert behind.litter() == set()
     measured(name, told, back, within)
 
 

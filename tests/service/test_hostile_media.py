@@ -32,7 +32,7 @@ from tests.service.watch import Holdings, Watch
 KEPT = Path(__file__).resolve().parents[2] / ".hostile"
 AT_ONCE = 6
 SHORT = 150  # files in `make test`
-PIECE = 500  # files between two looks at memory
+PIECE = 250  # files between two looks at memory
 ROOM = {"gateway": 60, "renderer": 250, "worker": 120}
 """MiB that a program's processes may have more at the end: what allocators and pools keep."""
 DRAWING_ROUTES = ("rig", "animate", "animate-upload", "phone", "mask", "motion")
@@ -99,7 +99,7 @@ def warm(api: Api, sender: Sender) -> None:
         assert api.blur(media.photo()).status_code == 200
         assert api.call("POST", "/v1/classify", files={"file": media.photo()}).status_code == 200
     assert api.animate(media.drawing(), size=64).status_code == 200
-    list(run(sender, -1, 30))
+    list(run(sender, -1, 16))
 
 
 def run(sender: Sender, seed: int, files: int) -> Iterator[Outcome]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -84,6 +85,12 @@ class Traffic:
             assert len(media.frames(body)) == FRAMES
         return {one.code for one in bad}
 
+    def owned(self) -> set[str]:
+        """The tokens of the results that clients were given; all others are nobody's."""
+        photos = {str(one.answer.json()["id"]) for one in self.served if _is_photo(one)}
+        videos = (self._api.job(job_id)["result"]["url"] for job_id in self.jobs)
+        return photos | {urlsplit(url).path.split("/")[-2] for url in videos}
+
     def _served_since(self, since: float, within: float, kinds: Collection[str] = QUICK) -> float:
         """The moment when the slowest kind had its first request served that began later."""
 
@@ -134,6 +141,10 @@ class Traffic:
             one = Served(kind, begun, time.monotonic() - begun, answer.status_code, code, answer)
         self.served.append(one)
         return one
+
+
+def _is_photo(one: Served) -> bool:
+    return one.kind == "photo" and one.good
 
 
 def _code(answer: requests.Response) -> Any:

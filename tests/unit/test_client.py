@@ -167,7 +167,7 @@ def test_a_raising_pause_abandons_an_upload(pod, clip, monkeypatch):
     [
         ("7", 7, 7),
         ("0", 0.2, 0.2),
-        ("999999", 60, 60),
+        ("999999", 999999, 999999),
         ("soon", 2, 2),
         (None, 2, 2),
         ("in 30 s, as a date", 20, 30),

@@ -3,6 +3,7 @@
 import io
 
 import pytest
+import requests
 from page_standin import standin
 from PIL import Image
 
@@ -10,7 +11,7 @@ from deploy.local.pod import caller_settings
 from gateway import cli
 from gateway.access import CLIENT_KEY
 from gateway.client import DIRECT_LIMIT, Client
-from gateway.errors import Unauthorized
+from gateway.errors import LimitReached, Unauthorized
 
 KEY = "mq_the-right-one"
 
@@ -83,3 +84,18 @@ def test_a_client_s_key_does_not_reach_the_pod_that_is_started(monkeypatch):
     monkeypatch.setenv("MASQUERADE_API_KEYS_FILE", "/keys")
     assert caller_settings()["MASQUERADE_API_KEYS_FILE"] == "/keys"
     assert CLIENT_KEY not in caller_settings()
+
+
+def test_who_is_to_come_back_in_an_hour_is_told_so_at_once(pod, photo, monkeypatch):
+    def far(*_, **__):
+        answer = requests.Response()
+        answer.status_code, answer.url, answer.raw = 429, pod.url, io.BytesIO()
+        answer.headers["Retry-After"] = "3600"
+        answer._content = b'{"code": "limit-reached", "detail": "come back in 3600 s"}'
+        return answer
+
+    monkeypatch.setattr(requests.Session, "request", far)
+    waits = []
+    with pytest.raises(LimitReached, match="come back in 3600 s"):
+        Client(pod.url, key=KEY, pause=waits.append).blur(photo, {})
+    assert waits == []

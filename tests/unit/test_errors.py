@@ -35,7 +35,6 @@ CODES = {
     "bad-motion": 422,
     "busy": 429,
     "client-gone": 499,
-    "limit-reached": 429,
     "model-unavailable": 503,
     "storage-unavailable": 503,
     "queue-unavailable": 503,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
 from gateway.http import base64_body
-from gateway.http.base64_body import take_apart
+from gateway.http.base64_body import take_all_apart, take_apart
 
 
 def taken(body):
@@ -85,6 +86,21 @@ def test_what_is_wrong_is_refused(body):
 def test_a_key_inside_a_string_is_not_the_key():
     body = {"style": '"file": "AAAA', "file": base64.b64encode(b"ok").decode()}
     assert taken(body) == ({"style": '"file": "AAAA'}, b"ok")
+
+
+@pytest.mark.parametrize(
+    "start", [b'{"x":"', b'{"file"', b'{"file":', b'{"files":[', b'{"files":["AAAA"', b'{"file":""']
+)
+def test_the_event_loop_is_not_held_up_by_nothing(start):
+    body = start + b" " * 30_000_000
+    for read in (
+        lambda: take_apart(body, io.BytesIO()),
+        lambda: take_all_apart(body, io.BytesIO, 4),
+    ):
+        begun = time.process_time()
+        with pytest.raises(BadRequest):
+            read()
+        assert time.process_time() - begun < 0.05
 
 
 def test_the_rest_is_bounded():

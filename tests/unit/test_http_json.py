@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from dataclasses import replace
 
 import pytest
@@ -77,3 +78,13 @@ def test_whole_numbers_beyond_every_float_are_out_of_range(client, rig):
 
 def test_a_pipeline_that_is_no_text_is_unknown(client):
     refused(client.post("/v1/jobs", json={"pipeline": ["blur"]}), 422, "bad-option")
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b'"joints":1'])
+def test_millions_of_values_are_not_parsed(client, rig, value):
+    inner = b",".join([value] * (2_000_000 // len(value)))
+    body = b"{" + inner + b"}" if b":" in value else b'{"joints":[' + inner + b"]}"
+    begun = time.process_time()
+    answer = client.put(rig, data=body, content_type="application/json")
+    assert time.process_time() - begun < 0.05
+    refused(answer, 413, "too-large")

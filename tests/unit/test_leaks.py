@@ -71,7 +71,7 @@ def test_a_temporary_file_with_an_upload(tmp_path, needles):
 
 def test_an_object_that_is_an_upload_or_has_its_words(needles):
     assert list(needles.in_object(BODY, "a")) == [Leak("an upload", "a")]
-    for kind in media.FORMATS:
+    for kind in ("jpeg", "png", "webp", "gif"):
         assert Leak(SECRET, "b") in list(needles.in_object(media.photo(kind), "b")), kind
     assert list(needles.in_object(BODY[:4000], "sound may be the same")) == []
 
@@ -93,7 +93,7 @@ def test_redis(redis_url, needles):
     redis.flushall()
 
 
-@pytest.mark.parametrize("kind", media.FORMATS)
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "gif", "heif"])
 def test_metadata_of_pictures(kind):
     assert leaks.metadata(media.photo(kind))
     plain = Image.new("RGB", (32, 32))

@@ -291,6 +291,24 @@ def test_a_job_s_client_waits_for_the_model_to_come_back(served: Served) -> None
     assert len(served.seen) == 2
 
 
+def test_a_server_that_is_starting_is_not_waited_for(served: Served) -> None:
+    """It takes calls before it has a worker, and keeps them waiting."""
+    served.new_keys("before")
+    model = client(served)
+    served.predict = lambda body: (503, {"code": 503})
+    with pytest.raises(ModelUnavailable, match="failed"):
+        model.detect_encoded(b"picture", 0.2)
+    asked = len(served.seen)
+    served.describe = lambda: (200, [{"workers": [{"status": "WORKER_STARTED"}]}])
+    with pytest.raises(ModelUnavailable, match="starting"):
+        model.detect_encoded(b"picture", 0.2)
+    assert len(served.seen) == asked
+    served.new_keys("after")  # the restart is over
+    served.describe, served.predict = lambda: (200, READY), lambda body: (200, {"images": [FACE]})
+    assert len(model.detect_encoded(b"picture", 0.2)) == 1
+    assert len(served.seen) == asked + 1
+
+
 def test_patience_ends(served: Served) -> None:
     served.predict = lambda body: (503, {})
     with pytest.raises(ModelUnavailable):

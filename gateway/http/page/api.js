@@ -155,7 +155,7 @@ function sendOnce(method, url, { body, headers = {}, signal, sent }) {
       });
       if ([429, 503].includes(request.status)) {
         const seconds = Number(request.getResponseHeader("Retry-After"));
-        problem.retryAfter = Math.min(Math.max(seconds || 2, 1), 60);
+        problem.retryAfter = Math.max(seconds || 2, 1);
       }
       reject(problem);
     };
