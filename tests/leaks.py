@@ -32,6 +32,7 @@ after them, and the job's record says which of them failed. Logs say nothing of 
 
 _WINDOW = 24  # bytes of an upload; a multiple of 3, for base64
 _OVERLAP = 256  # bytes that are looked at again where a file grew: more than any form has
+_LEAST = 64  # bytes that an upload must have to be told from other things
 _QUITE = 12  # different bytes that make a piece of an upload unmistakable
 _TECHNICAL = {"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time"}
 _TECHNICAL |= {"language", "handler_name", "vendor_id", "ENCODER", "DURATION"}
@@ -79,6 +80,8 @@ class Sent:
         self._lock = threading.Lock()
 
     def note(self, body: bytes) -> None:
+        if len(body) < _LEAST:
+            return
         digest = hashlib.sha256(body).hexdigest()
         with self._lock:
             if digest not in self.digests:

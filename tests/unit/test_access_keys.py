@@ -61,6 +61,7 @@ def test_lines_hold_names_hashes_and_limits():
         line("ann", ANN, "day=1 day=2"),
         line("a" * 65, ANN),
     ],
+    ids=map(str, range(14)),
 )
 def test_a_wrong_line_is_refused_without_being_repeated(text):
     with pytest.raises(ValueError, match=r"entry 2 is not of the form NAME:SHA256") as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import tempfile
 import zipfile
@@ -22,20 +23,9 @@ from handlers.classifier_manifest import BadManifest, Manifest
 from handlers.classifier_network import TorchScript, load
 from model_store.build import ROOT, STORE, build, sha256
 from tests.own_classifier import MANIFEST, NAMES, folder, network
+from tests.unit.handler_context import Context
 
 ARCHIVE = STORE / "classifier.mar"
-
-
-class Context:
-    """What TorchServe hands to a handler."""
-
-    def __init__(self, unpacked: Path, weights: str) -> None:
-        self.system_properties = {"model_dir": str(unpacked), "gpu_id": None}
-        self.manifest = {"model": {"serializedFile": weights}}
-        self.statuses: dict[int, int] = {}
-
-    def set_response_status(self, code: int, phrase: str, index: int) -> None:
-        self.statuses[index] = code
 
 
 @cache
@@ -48,7 +38,7 @@ def nsfw() -> tuple[Classifier, Path]:
     unpacked = Path(_scratch().name) / "nsfw"
     zipfile.ZipFile(ARCHIVE).extractall(unpacked)
     handler = Classifier()
-    handler.initialize(Context(unpacked, "open_nsfw.onnx"))
+    handler.initialize(Context(unpacked / "open_nsfw.onnx"))
     return handler, unpacked / "open_nsfw.onnx"
 
 
@@ -58,7 +48,7 @@ def colours(tmp_path: Path) -> Classifier:
     archive = build(folder(tmp_path / "models"), tmp_path)
     zipfile.ZipFile(archive).extractall(tmp_path / "unpacked")
     handler = Classifier()
-    handler.initialize(Context(tmp_path / "unpacked", "colours.onnx"))
+    handler.initialize(Context(tmp_path / "unpacked" / "colours.onnx"))
     return handler
 
 
@@ -89,7 +79,7 @@ PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 def test_scores_are_the_authors(name: str) -> None:
     photo = getattr(skimage.data, name)()
     handler, weights = nsfw()
-    (answer,) = handler.handle([{"body": npy(photo[..., ::-1])}], None)
+    (answer,) = handler.handle([{"body": npy(photo[..., ::-1])}], Context(weights))
     (told,) = answer["images"]
     scores = {row["name"]: row["score"] for row in told["categories"]}
     expected = dict(zip(("sfw", "nsfw"), reference(photo, weights), strict=True))
@@ -97,11 +87,11 @@ def test_scores_are_the_authors(name: str) -> None:
     assert told["model"] == {"name": "open_nsfw", "version": "1.0"}
 
 
-def test_a_batch_is_answered_row_by_row() -> None:
+def test_a_batch_is_answered_row_by_row(capsys: pytest.CaptureFixture[str]) -> None:
     handler, weights = nsfw()
     photo = np.ascontiguousarray(skimage.data.astronaut()[..., ::-1])
     encoded = cv2.imencode(".png", photo)[1].tobytes()
-    context = Context(weights.parent, weights.name)
+    context = Context(weights)
     rows: list[dict[str, Any]] = [
         {"body": npy(photo, photo)},
         {"body": b"no image"},
@@ -116,11 +106,13 @@ def test_a_batch_is_answered_row_by_row() -> None:
     assert first == second
     assert answers[2]["images"][0] == first
     assert answers[4]["images"][0] != first
+    told = json.loads(capsys.readouterr().out)  # counted and logged as the others' calls are
+    assert (told["logger"], told["images"]) == ("open_nsfw", 4)
 
 
 def test_ones_own_classifier_from_its_folder(colours: Classifier) -> None:
     frames = [plain(bgr) for bgr in ((0, 0, 255), (0, 255, 0), (255, 0, 0))]
-    (answer,) = colours.handle([{"body": npy(*frames)}], None)
+    (answer,) = colours.handle([{"body": npy(*frames)}], Context(Path("colours.onnx")))
     for wanted, told in zip(NAMES, answer["images"], strict=True):
         assert told["categories"][0]["name"] == wanted
         assert sum(row["score"] for row in told["categories"]) == pytest.approx(1, abs=1e-4)
@@ -142,8 +134,9 @@ def test_the_page_in_the_readme(tmp_path: Path) -> None:
     (tmp_path / "scenes.onnx").write_bytes(weights)
     zipfile.ZipFile(build(tmp_path / "model.toml", tmp_path)).extractall(tmp_path / "unpacked")
     handler = Classifier()
-    handler.initialize(Context(tmp_path / "unpacked", "scenes.onnx"))
-    (answer,) = handler.handle([{"body": npy(plain((0, 0, 255)))}], None)
+    context = Context(tmp_path / "unpacked" / "scenes.onnx")
+    handler.initialize(context)
+    (answer,) = handler.handle([{"body": npy(plain((0, 0, 255)))}], context)
     (told,) = answer["images"]
     assert told["categories"][0]["name"] == "red"
     assert told["model"] == {"name": "scenes", "version": "1.0"}
@@ -221,7 +214,7 @@ def test_categories_that_do_not_fit_the_network(tmp_path: Path) -> None:
     recipe = folder(tmp_path)
     (recipe.parent / "categories.txt").write_text("warm\ncold\n")
     with pytest.raises(BadManifest, match="3 outputs, for 2 categories"):
-        Classifier().initialize(Context(recipe.parent, "colours.onnx"))
+        Classifier().initialize(Context(recipe.parent / "colours.onnx"))
 
 
 def test_outputs_that_are_no_scores(tmp_path: Path) -> None:
@@ -229,7 +222,7 @@ def test_outputs_that_are_no_scores(tmp_path: Path) -> None:
     recipe = folder(tmp_path)
     (recipe.parent / "classifier.toml").write_text(MANIFEST.replace("softmax", "as-is"))
     with pytest.raises(BadManifest, match="softmax or sigmoid"):
-        Classifier().initialize(Context(recipe.parent, "colours.onnx"))
+        Classifier().initialize(Context(recipe.parent / "colours.onnx"))
 
 
 def stripes() -> np.ndarray:

@@ -122,19 +122,14 @@ def test_a_client_that_falls_silent_amid_its_body_is_left(pod):
 def test_large_work_does_not_hold_small_work_up(pod):
     """One renderer process for each: a drawing waits for its model, photos are answered."""
     pod.model.slow = "rigger"
-    pod.model.delay = 3.0
+    pod.model.delay = 4.0
     fields = {"file": ("a.png", page()), "motions": "dab", "size": "120"}
-    answers = []
-    thread = threading.Thread(
-        target=lambda: answers.append(pod.ask("POST", "/v1/animate", fields=fields).status)
-    )
-    thread.start()
+    drawing = threading.Thread(target=lambda: pod.ask("POST", "/v1/animate", fields=fields))
+    drawing.start()
     wait_for(lambda: pod.model.waiting)
-    begun = time.monotonic()
     assert pod.post(astronaut()).status == 200
-    assert time.monotonic() - begun < 2.0
-    thread.join()
-    assert answers == [200]
+    assert pod.model.waiting
+    drawing.join()
     assert metric(pod, "masquerade_renderer_processes") == 2
 
 

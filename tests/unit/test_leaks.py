@@ -106,3 +106,12 @@ def test_metadata_of_videos(tmp_path):
     untold = io.BytesIO()
     Image.new("RGB", (8, 8)).save(untold, "png")
     assert leaks.metadata(untold.getvalue()) == leaks.metadata(b"{}") == {}
+
+
+def test_next_to_nothing_is_no_leak():
+    sent = Sent()
+    for body in (b"", b"hello", bytes(5000)):
+        sent.note(body)
+    assert list(Needles(sent).in_text(b"hello", "a log")) == []
+    assert list(Needles(sent).in_text(b"", "an empty log")) == []
+    assert list(Needles(sent).in_text(bytes(80), "a hole")) == []
