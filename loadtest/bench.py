@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -30,9 +30,15 @@ _JOBS_END = 300.0  # seconds until all videos must be done
 
 @contextmanager
 def own_bench(
-    out: Path, media: Path | None = None, drawings: Path | None = None
+    out: Path,
+    media: Path | None = None,
+    drawings: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Bench]:
     """A bench with a pod of its own, whose logs are kept in ``out`` when something fails.
+
+    Args:
+        env: more settings of the pod.
 
     Raises:
         PodError: the pod does not start.
@@ -40,7 +46,7 @@ def own_bench(
     with tempfile.TemporaryDirectory(prefix="masquerade-load-") as folder:
         work = Path(folder)
         print("starting a pod …", flush=True)
-        with own_pod(work / "pod") as pod:
+        with own_pod(work / "pod", env) as pod:
             try:
                 yield Bench(pod, gathered(pod.url, work / "media", media, drawings), out)
             except BaseException:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.pod import ROOT, PodError
+from deploy.local.pod import ROOT
 from gateway.settings import cores
 from loadtest.bench import Bench
 from loadtest.busy import Shares, Watch
@@ -176,7 +176,7 @@ def main(argv: list[str] | None = None) -> int:
                 photo, shares = photos(bench, seconds)
                 print("videos …", flush=True)
                 frames = videos(lab)
-        except (PodError, NothingStood) as error:
+        except RuntimeError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
     args.out.write_text(text(photo, shares, frames, args.device))

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
 import requests
 
-from deploy.local.pod import ROOT
 from deploy.local.samples import write_video
 from loadtest.bench import Bench
 from loadtest.capacity import PHOTO
@@ -27,7 +23,6 @@ RATE = 1.0
 """Photos a second: few, so that they wait for videos only."""
 
 _LOOP = 10.0  # seconds of the clip that is repeated
-_LOADING = 8.0  # until a worker has imported everything
 _PATIENCE = 60.0
 _WORK = ("analyse", "render")
 
@@ -35,16 +30,18 @@ _WORK = ("analyse", "render")
 def fairness(
     bench: Bench, runs: int, seconds: float, video_seconds: float
 ) -> tuple[list[Figure], list[Section]]:
-    """Photos alone and beside four videos in turns, each for ``seconds``; medians over ``runs``."""
+    """Photos alone and beside four videos in turns, each for ``seconds``; medians over ``runs``.
+
+    The pod has a worker for each video.
+    """
     idle, busy = [], []
     clip = write_video(bench.out / "clip.mp4", _LOOP)
     video = looped(clip, bench.out / "long.mp4", max(1, round(video_seconds / _LOOP)))
-    with _workers(bench, VIDEOS - 1):
-        for number in range(runs):
-            print(f"  run {number + 1}/{runs}", flush=True)
-            idle.append(bench.constant(PHOTO, RATE, seconds, f"idle-{number}"))
-            with _running(bench, video):
-                busy.append(bench.constant(PHOTO, RATE, seconds, f"videos-{number}"))
+    for number in range(runs):
+        print(f"  run {number + 1}/{runs}", flush=True)
+        idle.append(bench.constant(PHOTO, RATE, seconds, f"idle-{number}"))
+        with _running(bench, video):
+            busy.append(bench.constant(PHOTO, RATE, seconds, f"videos-{number}"))
     clip.unlink()
     video.unlink()
     alone, beside = (median(run.percentile(95) for run in runs_) for runs_ in (idle, busy))
@@ -60,22 +57,6 @@ def fairness(
         Section("Photos alone", summary(idle[-1]), run_plots(idle[-1])),
         Section(f"Photos beside {VIDEOS} videos", summary(busy[-1]), run_plots(busy[-1])),
     ]
-
-
-@contextmanager
-def _workers(bench: Bench, count: int) -> Iterator[None]:
-    """So many workers besides the pod's own."""
-    environment = {**os.environ, **bench.pod.environment()}
-    command = ["nice", "-n", "10", sys.executable, "-m", "gateway.jobs.worker"]
-    with ExitStack() as stack, (bench.out / "workers.log").open("w") as log:
-        for _ in range(count):
-            helper = subprocess.Popen(
-                command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-            stack.callback(helper.wait)
-            stack.callback(helper.terminate)
-        time.sleep(_LOADING)
-        yield
 
 
 @contextmanager

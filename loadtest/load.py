@@ -16,7 +16,7 @@ from deploy.local.pod import PodError
 from loadtest import capacity, report
 from loadtest.bench import Bench, own_bench
 from loadtest.capacity import PHOTO, NothingStood
-from loadtest.fairness import fairness
+from loadtest.fairness import VIDEOS, fairness
 from loadtest.goals import Figure
 from loadtest.overload import overload
 from loadtest.pace import ramp, spike
@@ -42,6 +42,8 @@ RATES = {
 """Requests a second that any pod stands; for the scenarios of real media, DEFAULT_RATE."""
 
 DEFAULT_RATE = 0.5
+WORKERS = {"WORKERS": str(VIDEOS)}
+"""One for each of the videos that run at once."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     form = QUICK if args.quick else FULL
     try:
-        with own_bench(args.out, args.media, args.drawings) as bench:
+        with own_bench(args.out, args.media, args.drawings, WORKERS) as bench:
             found = measure(bench, form, args.only or TOPICS, args.rate)
     except (PodError, NothingStood) as error:
         print(f"error: {error}", file=sys.stderr)

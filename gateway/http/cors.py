@@ -11,7 +11,10 @@ from flask import Flask, Response, request
 from gateway.errors import Forbidden
 from gateway.settings import Settings, origins_of
 
-_ASK = "Authorization, Content-Type, X-API-Key, X-Deadline, X-Request-Id, traceparent, tracestate"
+_ASK = (
+    "Authorization, Content-Type, X-API-Key, X-Request-Id, X-Request-Timeout,"
+    " traceparent, tracestate"
+)
 _SHOW = "Location, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Request-Id"
 _METHODS = "GET, POST, PUT, DELETE"
 _REMEMBERED = "600"  # seconds that a browser may go by one preflight's answer

@@ -68,7 +68,7 @@ def give(page, key, keep=False):
 
 def test_a_key_is_asked_for_at_once_and_goes_with_everything(page, pod, files):
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("this service needs an API key")
+    expect(dialog).to_contain_text("This service needs a key")
     give(page, "mq_a-wrong-one")
     expect(dialog).to_contain_text("this API key is unknown")
     give(page, KEY)

@@ -12,7 +12,8 @@ export const authorization = () => (key() ? { Authorization: `Bearer ${key()}` }
 // Resolves to whether there is another key now than the one that was refused.
 export function newKey(refused, why) {
   if (key() !== refused) return true;
-  asking ??= ask(why).finally(() => { asking = null; });
+  const needed = "This service needs a key. Whoever runs it can give you one.";
+  asking ??= ask(refused ? why : needed).finally(() => { asking = null; });
   return asking;
 }
 
