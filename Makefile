@@ -43,7 +43,7 @@ status: ## its processes
 	@$(BIN)/python -m deploy.local.pod status
 
 test: setup lint lint-k8s ## lint and all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 test-long: setup ## the full forms of faults and hostile input (hours): FILES=5000, SOAK= (seconds)
 	@HOSTILE_FILES=$(or $(FILES),5000) HOSTILE_SECONDS=$(or $(SOAK),0) $(BIN)/python -m pytest -m long -s --timeout 7200

@@ -138,22 +138,29 @@ def read_json(request: Request, most: int, what: str) -> object:
 
 @contextlib.contextmanager
 def mapped_body(request: Request, most: int) -> Iterator[Body]:
-    """The body of a request, in a mapped file: to put a large one together in memory would
-    hold the event loop for a tenth of a second.
+    """The body of a request: a small one in memory, so that it needs no disk; any other in a
+    mapped file: to put a large one together in memory would hold the event loop for a tenth of
+    a second.
 
     Raises:
         RequestEntityTooLarge: it has more than ``most`` bytes, declared or not.
     """
     request.max_content_length = most + 1  # a body of undeclared length is cut there
+    head = b""
+    while len(head) < PIECE and (piece := request.stream.read(PIECE - len(head))):
+        head += piece
+    if len(head) < PIECE:
+        if len(head) > most:
+            raise RequestEntityTooLarge
+        yield head
+        return
     with tempfile.TemporaryFile() as file:
+        file.write(head)
         while piece := request.stream.read(PIECE):
             file.write(piece)
         if file.tell() > most:
             raise RequestEntityTooLarge
         file.flush()
-        if not file.tell():
-            yield b""
-            return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as body:
             yield body
 

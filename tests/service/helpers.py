@@ -311,14 +311,15 @@ def metrics_of(process: psutil.Process) -> Path:
 
 def drawing_renderer(pod: Pod) -> psutil.Process:
     """The renderer process that works on a request right now."""
-    port = urlsplit(pod.environment()["MASQUERADE_RENDERER_URL"]).port
+    names = ("MASQUERADE_RENDERER_URL", "MASQUERADE_RENDERER_LARGE_URL")
+    ports = {urlsplit(pod.environment()[name]).port for name in names}
 
     def busy() -> psutil.Process | None:
         for pid in pod.pids("renderer")[1:]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process = psutil.Process(pid)
                 for connection in process.net_connections("tcp"):
-                    if connection.status == "ESTABLISHED" and connection.laddr.port == port:
+                    if connection.status == "ESTABLISHED" and connection.laddr.port in ports:
                         return process
         return None
 

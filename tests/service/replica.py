@@ -40,7 +40,7 @@ class Replica:
         folder.mkdir()
         self._prefix = ["tests.off_clock", str(off)] if off else []
         self.logs = folder
-        gateway, renderer = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        gateway, renderer, large = (f"127.0.0.1:{free_port()}" for _ in range(3))
         self.url = f"http://{gateway}"
         self._names = [name for name in PROGRAMS if worker or name != "worker"]
         self._env = {
@@ -48,6 +48,7 @@ class Replica:
             **environment,
             "GATEWAY_BIND": gateway,
             "MASQUERADE_RENDERER_URL": f"http://{renderer}",
+            "MASQUERADE_RENDERER_LARGE_URL": f"http://{large}",
             "WEB_CONCURRENCY": "1",
         }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -64,7 +65,11 @@ class Replica:
                     cwd=ROOT,
                     start_new_session=True,
                 )
-        eventually(self.ready, "the replica is ready")
+        try:
+            eventually(self.ready, "the replica is ready")
+        except BaseException:
+            self.kill()
+            raise
 
     def stop(self) -> float:
         """As a cluster stops a pod: the gateway, then what it needs. Answers the gateway's s."""

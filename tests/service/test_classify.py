@@ -24,9 +24,10 @@ from gateway.models import Classifier
 from model_store.build import build
 from tests.hostile import Hostile, hostile_server
 from tests.own_classifier import NAMES, folder
-from tests.servers import free_port, gunicorn, process
+from tests.servers import free_port, process
 from tests.service import media
 from tests.service.helpers import PATIENCE, Api, becomes, problem
+from tests.service.replica import Replica
 
 
 @pytest.fixture(scope="module")
@@ -168,26 +169,13 @@ def test_slow_sources_hold_nobody_else_up(api, source):
 @contextlib.contextmanager
 def gated(pod, tmp_path: Path, mode: str, limits: str) -> Iterator[Api]:
     """The pod's gateway and renderer once more, with a gate before photos and drawings."""
-    port, inner = free_port(), free_port()
-    env = {
-        **pod.environment(),
-        "MASQUERADE_REVIEW": mode,
-        "MASQUERADE_REVIEW_LIMITS": limits,
-        "MASQUERADE_RENDERER_URL": f"http://127.0.0.1:{inner}",
-        "GATEWAY_BIND": f"127.0.0.1:{port}",
-        "WEB_CONCURRENCY": "1",
-    }
-    url = f"http://127.0.0.1:{port}"
-    with (
-        gunicorn(
-            "gateway.gunicorn_renderer",
-            f"http://127.0.0.1:{inner}/healthz",
-            tmp_path / "renderer.log",
-            env,
-        ),
-        gunicorn("gateway.gunicorn_gateway", url + "/healthz", tmp_path / "gateway.log", env),
-    ):
-        yield Api(url)
+    gate = {"MASQUERADE_REVIEW": mode, "MASQUERADE_REVIEW_LIMITS": limits}
+    replica = Replica({**pod.environment(), **gate}, tmp_path / "gated")
+    try:
+        replica.start()
+        yield Api(replica.url)
+    finally:
+        replica.stop()
 
 
 def test_the_gate_rejects(api, pod, bucket, tmp_path):

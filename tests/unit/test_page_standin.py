@@ -134,6 +134,9 @@ def test_before_and_after_are_compared_by_pointer_and_by_keyboard(page, files):
     choose(page, files / "photo.jpg")
     frame = page.locator(".compare")
     slider = page.get_by_role("slider", name="How much of the original is shown")
+    page.wait_for_function(  # until then they have no size
+        "[...document.querySelectorAll('.compare img')].every((i) => i.complete && i.naturalWidth)"
+    )
     slider.focus()
     page.keyboard.press("ArrowRight")
     assert frame.evaluate("e => e.style.getPropertyValue('--at')") == "51%"

@@ -163,7 +163,8 @@ def test_a_clock_that_the_store_does_not_bear_is_named(storage):
     with time_machine.travel(datetime.now(UTC) - timedelta(seconds=1200)):
         with pytest.raises(StorageUnavailable):
             storage.put("results/a", io.BytesIO(b"x"), "a/b")
-        assert re.search(r"(1199|1200) s behind the object store's; set it right", storage.ready())
+        told = re.search(r"(\d+) s behind the object store's; set it right", storage.ready())
+        assert told and 1170 <= int(told[1]) <= 1200  # the store's answer takes its time
     assert storage.ready() is None
     assert storage._clock.fault() is None
 
