@@ -29,11 +29,6 @@ def services(settings):
     return services_of(dataclasses.replace(settings, result_ttl=3600))
 
 
-@pytest.fixture
-def client(services):
-    return app_of(services).test_client()
-
-
 def form(data=None, **fields):
     return {"file": (io.BytesIO(page() if data is None else data), "a.png"), "size": 64, **fields}
 

@@ -17,18 +17,7 @@ from gateway.jobs import batch_tasks
 from gateway.jobs.batches import item_key
 from tests import batch_standin
 from tests.batch_standin import photo, video
-from tests.unit.http_fakes import app_of, services_of
 from tests.unit.test_http_jobs import events
-
-
-@pytest.fixture
-def services(settings):
-    return services_of(settings)
-
-
-@pytest.fixture
-def client(services):
-    return app_of(services).test_client()
 
 
 @pytest.fixture

@@ -40,11 +40,6 @@ def services(settings):
     )
 
 
-@pytest.fixture
-def client(services):
-    return app_of(services).test_client()
-
-
 @pytest.fixture(autouse=True)
 def nothing_stays_open():
     with no_spool_left():

@@ -53,11 +53,6 @@ def services():
     )
 
 
-@pytest.fixture
-def client(services):
-    return app_of(services).test_client()
-
-
 def refused(answer, status, code):
     assert (answer.status_code, answer.json["code"]) == (status, code), answer.json
     assert answer.content_type == "application/problem+json"

@@ -25,16 +25,6 @@ RESULT = {
 
 
 @pytest.fixture
-def services(settings):
-    return services_of(settings)
-
-
-@pytest.fixture
-def client(services):
-    return app_of(services).test_client()
-
-
-@pytest.fixture
 def job(services):
     key = UPLOADS + new_token()
     services.storage.put(key, io.BytesIO(b"video"), "application/octet-stream")

@@ -18,16 +18,6 @@ from tests.servers import free_port
 from tests.unit.http_fakes import JPEG, app_of, services_of
 
 
-@pytest.fixture
-def services(settings):
-    return services_of(settings)
-
-
-@pytest.fixture
-def client(services):
-    return app_of(services).test_client()
-
-
 def test_alive(client):
     answer = client.get("/healthz")
     assert (answer.status_code, answer.json) == (200, {"status": "ok"})

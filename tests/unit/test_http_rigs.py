@@ -30,11 +30,6 @@ def services(settings):
     return services_of(dataclasses.replace(settings, max_drawings_in_flight=1))
 
 
-@pytest.fixture
-def client(services):
-    return app_of(services).test_client()
-
-
 def form(data=None, **fields):
     return {"file": (io.BytesIO(page() if data is None else data), "monster.png"), **fields}
 

@@ -13,7 +13,6 @@ from tests.servers import keys
 from tests.unit.http_fakes import (
     JPEG,
     MP4,
-    app_of,
     fetched,
     no_spool_left,
     refused,
@@ -28,11 +27,6 @@ def services(settings):
             settings, max_upload_bytes=3 * 1024**2, max_image_bytes=1024**2, max_photos_in_flight=2
         )
     )
-
-
-@pytest.fixture
-def client(services):
-    return app_of(services).test_client()
 
 
 @pytest.fixture(autouse=True)
