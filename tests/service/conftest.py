@@ -12,6 +12,7 @@ import pytest
 from deploy.local.pod import Pod
 from tests.leaks import Sent
 from tests.servers import free_port
+from tests.service.guard import guarded
 from tests.service.helpers import (
     LIMITS,
     Api,
@@ -49,12 +50,13 @@ def pod(scratch: Scratch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     # An orderly end for `kill` and `timeout` too, or the pod would outlive the tests.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     pod = Pod(tmp_path_factory.mktemp("pod"), free_port())
-    try:
-        # Two processes each, however many cores: one may die while the other goes on.
-        pod.up({**LIMITS, "TMPDIR": str(scratch.path), "WEB_CONCURRENCY": "2"})
-        yield pod
-    finally:
-        pod.down()
+    with guarded(pod.home, scratch.path):
+        try:
+            # Two processes each, however many cores: one may die while the other goes on.
+            pod.up({**LIMITS, "TMPDIR": str(scratch.path), "WEB_CONCURRENCY": "2"})
+            yield pod
+        finally:
+            pod.down()
 
 
 @pytest.fixture(scope="session")
