@@ -110,11 +110,11 @@ def _plain(one: Series, log: bool) -> tuple[npt.NDArray[np.float64], npt.NDArray
 def _thinned(
     x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], dots: bool
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """No more dots than can be seen: of each group the highest, so that no peak is lost."""
+    """No more dots than can be seen: of each group the lowest and the highest."""
     if not dots or len(x) <= _DOTS:
         return x, y
-    groups = np.array_split(np.arange(len(x)), _DOTS)
-    kept = np.array([group[np.argmax(y[group])] for group in groups])
+    groups = np.array_split(np.arange(len(x)), _DOTS // 2)
+    kept = np.unique([group[[np.argmin(y[group]), np.argmax(y[group])]] for group in groups])
     return x[kept], y[kept]
 
 
