@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.browsers import browser
 from tests.servers import redis_url, s3_endpoint, settings
 
-__all__ = ["redis_url", "s3_endpoint", "settings"]
+__all__ = ["browser", "redis_url", "s3_endpoint", "settings"]
 
 SERVICE = Path(__file__).parent / "service"
 

@@ -1,7 +1,6 @@
 """The web page in a real browser, against the real pod: a photo, a video and a drawing."""
 
 import io
-import shutil
 
 import av
 import numpy as np
@@ -9,21 +8,12 @@ import pytest
 import requests
 import skimage.data
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from tests.browsers import needs_browser
 from tests.service import media
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs a chromium on the path")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--mute-audio")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+pytestmark = needs_browser
 
 
 @pytest.fixture

@@ -8,19 +8,11 @@ import pytest
 import skimage.data
 from page_standin import standin
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs a chromium on the path")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--mute-audio")
+from tests.browsers import needs_browser
 
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+pytestmark = needs_browser
 
 
 @pytest.fixture
