@@ -54,6 +54,7 @@ class Proxy:
         self._methods: Collection[str] = ()
         self._left = 0.0
         self._lock = threading.Lock()
+        self._slow: set[socket.socket] = set()
         self.spoiled = 0
         proxy = self
 
@@ -81,7 +82,8 @@ class Proxy:
         self, fault: Fault, methods: Collection[str] = (), times: float = float("inf")
     ) -> Iterator[None]:
         """What meets the requests that come meanwhile: those of some ``methods`` (all when
-        empty), the first so many ``times``. ``spoiled`` counts them.
+        empty), the first so many ``times``. ``spoiled`` counts them. What is still passing
+        slowly at the end is cut.
         """
         with self._lock:
             self._fault, self._methods, self._left = fault, methods, times
@@ -90,6 +92,10 @@ class Proxy:
         finally:
             with self._lock:
                 self._fault = None
+                for server in self._slow:
+                    with contextlib.suppress(OSError):  # it has ended by itself
+                        server.shutdown(socket.SHUT_RDWR)
+                self._slow.clear()
 
     def _fate(self, method: str) -> Fault:
         with self._lock:
@@ -116,6 +122,9 @@ class Proxy:
 
     def _pass_on(self, client: socket.socket, head: bytes, rest: bytes, fault: Fault) -> None:
         with socket.create_connection(self._upstream) as server:
+            if fault.pace:
+                with self._lock:
+                    self._slow.add(server)
             server.sendall(_closing(head) + rest)
             up = threading.Thread(target=_copy, args=(client.recv, server, fault.pace), daemon=True)
             up.start()

@@ -5,7 +5,8 @@ every change of state is one atomic script that states which states it may leave
 a cancel and a finish can never both win. A record whose state says "cancelled" is at
 the same time the flag that stops its work. ``masquerade:originals`` maps the key of
 each stored original to its live job; ``masquerade:counts`` holds totals for metrics;
-``masquerade:unwanted`` is a set of keys that are still to be deleted from the bucket.
+``masquerade:unwanted`` is a sorted set of keys that are to be deleted from the bucket, by when
+that was noted.
 """
 
 from __future__ import annotations
@@ -246,19 +247,19 @@ class JobStore:
 
     def unwant(self, keys: Iterable[str]) -> None:
         """Have the sweep delete these objects, which could not be deleted just now."""
-        if wanted := list(keys):
+        if wanted := dict.fromkeys(keys, time.time()):
             with redis_errors():
-                self.redis.sadd(_UNWANTED, *wanted)
+                self.redis.zadd(_UNWANTED, wanted)
 
     def unwanted(self) -> set[str]:
         """Keys of objects that are to be deleted."""
         with redis_errors():
-            return {key.decode() for key in self.redis.smembers(_UNWANTED)}  # type: ignore[union-attr]
+            return {key.decode() for key in self.redis.zrange(_UNWANTED, 0, -1)}  # type: ignore[union-attr]
 
-    def gone(self, keys: Iterable[str]) -> None:
-        """These objects are deleted now."""
+    def gone(self, before: float) -> None:
+        """What was noted before that moment (Unix time) is deleted for good."""
         with redis_errors():
-            self.redis.srem(_UNWANTED, *keys)
+            self.redis.zremrangebyscore(_UNWANTED, "-inf", before)
 
     def counts(self) -> dict[str, int]:
         """Totals since ever: submitted, done, failed, cancelled, ms (of video),

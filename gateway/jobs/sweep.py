@@ -21,7 +21,8 @@ from gateway.storage import MOTIONS, RESULTS, RIGS, UPLOADS, WORK, Storage, Stor
 
 log = logging.getLogger(__name__)
 
-_OFTEN, _SELDOM = 30, 3600  # seconds between two sweeps of a kind, over all workers
+_SOON, _OFTEN, _SELDOM = 10, 30, 3600  # seconds between two sweeps of a kind, over all workers
+_LATE = 300  # seconds in which a write that was given up may still arrive
 _MARGIN = timedelta(minutes=15)  # for a request that is just taking an upload in
 _SETTLING = 60  # seconds in which a new record's message may still be on its way
 _ENDED = (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED, JobStatus.FINISHED)
@@ -30,7 +31,8 @@ _ENDED = (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED, JobStatus.FIN
 def sweep(queue: JobQueue, storage: Storage, settings: Settings) -> None:
     """Do what is due; a store or queue that is away is left for the next time."""
     try:
-        unwanted(queue, storage)
+        if _due(queue, "unwanted", _SOON):
+            unwanted(queue, storage)
         if _due(queue, "often", _OFTEN):
             lost_jobs(queue, storage)
             lost_tasks(queue, settings)
@@ -45,11 +47,15 @@ def sweep(queue: JobQueue, storage: Storage, settings: Settings) -> None:
 
 
 def unwanted(queue: JobQueue, storage: Storage) -> int:
-    """Delete what was to be deleted while the store was away; returns how much that was."""
+    """Delete what was to be deleted while the store was away; returns how much that was.
+
+    And again for a while: what a request had sent before it gave up may be written after that.
+    """
+    begun = time.time()
     keys = queue.store.unwanted()
     if keys:
         storage.delete(keys)
-        queue.store.gone(keys)
+        queue.store.gone(begun - _LATE)
     return len(keys)
 
 

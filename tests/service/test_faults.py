@@ -216,7 +216,8 @@ def misbehaves(
         back = traffic.back(time.monotonic(), within)
         assert behind.proxy.spoiled > spoiled
     told = traffic.judge({"storage-unavailable"}, DEADLINE)
-    becomes(lambda: behind.results() - before, traffic.owned(), "results of nobody, or lost ones")
+    owned = traffic.owned()
+    becomes(lambda: (behind.results() - before) ^ owned, set(), "results of nobody, or lost", 120)
     assert behind.litter() == set()
     measured(name, told, back, within)
 

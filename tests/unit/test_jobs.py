@@ -332,6 +332,16 @@ def test_what_the_store_would_not_delete_is_deleted_later(submit, settings, stor
     tasks.clean(store, down, job, ("results/a",))
     sweep.sweep(queue, down, settings)
     assert store.unwanted() == {"results/a", job.original}
-    sweep.sweep(queue, storage, settings)
-    assert store.unwanted() == set()
+    assert sweep.unwanted(queue, storage) == 2
     assert keys(storage) == []
+
+
+def test_what_is_written_after_it_was_given_up_is_deleted_too(storage, queue, store, monkeypatch):
+    store.unwant(["results/a"])
+    sweep.unwanted(queue, storage)
+    storage.put("results/a", io.BytesIO(b"late"), "text/plain")
+    sweep.unwanted(queue, storage)
+    assert keys(storage) == []
+    monkeypatch.setattr(sweep, "_LATE", -1)
+    sweep.unwanted(queue, storage)
+    assert store.unwanted() == set()
