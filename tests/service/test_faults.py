@@ -46,7 +46,7 @@ from tests.service.traffic import QUICK, Traffic
 DEADLINE = 25.0  # seconds: none of these requests may take longer, whatever breaks
 S3_TIMEOUT = 2.0
 POOLED = 16  # connections that a process may keep for the next request
-MEMORY = 256 * 1024 * 1024
+MEMORY = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -270,8 +270,9 @@ def test_a_renderer_reaches_its_memory_limit(behind, clips, measured):
     Image.fromarray(np.tile(noise, (1, 64, 1))).save(huge, "png", compress_level=1)
     with Traffic(behind.api, clips.short()) as traffic:
         traffic.under_way()
-        problem(behind.api.blur(huge.getvalue()), 413, "too-large")
+        refusal = problem(behind.api.blur(huge.getvalue()), 413, "too-large")
         back = traffic.back(time.monotonic(), 10)
+    assert "memory" in refusal["detail"]
     assert traffic.judge((), DEADLINE) == set()
     measured("a renderer reaches its memory limit", {"too-large"}, back, 10)
 
