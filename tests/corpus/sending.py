@@ -8,6 +8,7 @@ from typing import Any
 
 import requests
 
+import gateway.app  # noqa: F401 - by then all kinds of errors are known
 from gateway.errors import by_code
 from tests.corpus.cases import Case
 from tests.corpus.samples import VIDEOS
