@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 import av
+import numpy as np
 from PIL import Image
 from redis import Redis
 
@@ -32,6 +33,7 @@ after them, and the job's record says which of them failed. Logs say nothing of 
 
 _WINDOW = 24  # bytes of an upload; a multiple of 3, for base64
 _OVERLAP = 256  # bytes that are looked at again where a file grew: more than any form has
+_HEAD = np.dtype("<u8")  # the first bytes of a piece
 _LEAST = 64  # bytes that an upload must have to be told from other things
 _QUITE = 12  # different bytes that make a piece of an upload unmistakable
 _TECHNICAL = {"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time"}
@@ -72,21 +74,45 @@ def pieces(body: bytes) -> Iterator[bytes]:
 
 
 class Sent:
-    """What was uploaded, known by its digest and some pieces."""
+    """What was uploaded, known by its digest and some pieces.
+
+    There are thousands of pieces in the end, so they are looked for all at once: by their
+    first bytes, as numbers.
+    """
 
     def __init__(self) -> None:
         self.digests: set[str] = set()
-        self.pieces: set[bytes] = set()
+        self._pieces: dict[int, set[bytes]] = {}
+        self._heads = np.empty(0, _HEAD)
         self._lock = threading.Lock()
 
     def note(self, body: bytes) -> None:
+        """This is uploaded now."""
         if len(body) < _LEAST:
             return
         digest = hashlib.sha256(body).hexdigest()
         with self._lock:
-            if digest not in self.digests:
-                self.digests.add(digest)
-                self.pieces.update(*map(forms, pieces(body)))
+            if digest in self.digests:
+                return
+            self.digests.add(digest)
+            for form in set().union(*map(forms, pieces(body))):
+                head = int(np.frombuffer(form, _HEAD, 1)[0])
+                self._pieces.setdefault(head, set()).add(form)
+            self._heads = np.fromiter(sorted(self._pieces), _HEAD)
+
+    def piece_in(self, data: bytes) -> bool:
+        """Whether the data holds a piece of an upload, in any form."""
+        with self._lock:
+            heads, width = self._heads, _HEAD.itemsize
+            if not len(heads) or len(data) < width:
+                return False
+            for start in range(min(width, len(data) - width + 1)):
+                here = np.frombuffer(data, _HEAD, (len(data) - start) // width, start)
+                near = heads[np.searchsorted(heads[:-1], here)]
+                for head in set(here[near == here].tolist()):
+                    if any(piece in data for piece in self._pieces[head]):
+                        return True
+            return False
 
 
 class Needles:
@@ -99,7 +125,7 @@ class Needles:
     def in_text(self, data: bytes, where: str) -> Iterator[Leak]:
         """Of a log, a record, anything that is no picture."""
         yield from self.in_object(data, where)
-        if any(piece in data for piece in self._sent.pieces):
+        if self._sent.piece_in(data):
             yield Leak("a piece of an upload", where)
 
     def in_object(self, data: bytes, where: str) -> Iterator[Leak]:

@@ -76,6 +76,23 @@ def test_an_object_that_is_an_upload_or_has_its_words(needles):
     assert list(needles.in_object(BODY[:4000], "sound may be the same")) == []
 
 
+def test_each_piece_is_found_among_many_wherever_it_stands():
+    made = random.Random(2)
+    sent = Sent()
+    bodies = [made.randbytes(400) for _ in range(40)]
+    assert not any(sent.piece_in(body) for body in bodies)
+    for body in bodies:
+        sent.note(body)
+    for number, body in enumerate(bodies):
+        for piece in leaks.pieces(body):
+            for form in leaks.forms(piece):
+                before = made.randbytes(number)
+                assert sent.piece_in(before + form)
+                assert sent.piece_in(before + form + made.randbytes(number))
+                assert not sent.piece_in(before + form[:-1])
+                assert not sent.piece_in(form[1:] + before)
+
+
 def test_redis(redis_url, needles):
     redis = Redis.from_url(redis_url)
     redis.flushall()
