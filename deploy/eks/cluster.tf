@@ -72,12 +72,14 @@ locals {
         "k8s.amazonaws.com/accelerator" = var.gpu_accelerator
       }
       taints = [{ key = "nvidia.com/gpu", value = "present", effect = "NO_SCHEDULE" }]
-      # What a node of the group will have, for an autoscaler that sees none yet.
+      # What a node of the group will have, for an autoscaler that sees none yet and by itself
+      # knows only an instance type's cores, memory and pods. Of the disk the kubelet keeps a tenth.
       templates = {
         "label/nvidia.com/gpu.present"        = "true"
         "label/k8s.amazonaws.com/accelerator" = var.gpu_accelerator
         "taint/nvidia.com/gpu"                = "present:NoSchedule"
         "resources/nvidia.com/gpu"            = "1"
+        "resources/ephemeral-storage"         = "130Gi"
       }
     }
   }

@@ -6,7 +6,7 @@ import re
 
 from gateway.settings import Settings
 from gateway.storage import OURS
-from tests.kustomize import K8S, one, pod_of
+from tests.kustomize import K8S, containers, objects, one, pod_of
 
 EKS = K8S.parent / "eks"
 CLUSTER, ROLES, BUCKET, VARIABLES = (
@@ -31,6 +31,23 @@ def test_gpu_nodes_are_labelled_and_tainted_as_the_pods_expect():
     assert tolerated["effect"] == "NoSchedule"
     assert "k8s.amazonaws.com/accelerator" in CLUSTER
     assert "AL2023_x86_64_NVIDIA" in CLUSTER
+
+
+def test_an_autoscaler_that_sees_no_gpu_node_yet_knows_all_that_pods_ask_of_one():
+    told = dict(re.findall(r'"resources/(\S+)" += "(\w+)"', CLUSTER))
+    known = {"cpu", "memory", "pods"} | told.keys()  # the first by the instance type
+    for name in ("masquerade", "masquerade-worker"):
+        for container in containers(pod_of("overlays/eks", name)).values():
+            resources = container["resources"]
+            assert resources["requests"].keys() | resources["limits"].keys() <= known
+    (disk,) = re.findall(r"gpu = {.*?disk += (\d+)", CLUSTER, re.DOTALL)
+    assert 8 < int(told["ephemeral-storage"].removesuffix("Gi")) < 0.9 * int(disk)
+
+
+def test_whoever_asks_for_a_volume_without_naming_its_class_gets_one():
+    (storage,) = (i for i in objects("overlays/eks") if i["kind"] == "StorageClass")
+    default = "storageclass.kubernetes.io/is-default-class"
+    assert storage["metadata"]["annotations"][default] == "true"
 
 
 def test_the_role_is_for_the_service_accounts_that_there_are():
