@@ -5,6 +5,9 @@ leaves when the queue is empty, beside a model server of its own. That is a nati
 (an init container that stays): it is ready before the worker begins, has the GPUs, and does
 not keep the pod alive when the worker has left. A pod of a training job has no sidecar:
 there the worker itself has the GPUs.
+
+Pods go where those of the worker's Deployment (deploy/k8s) go: nodes with GPUs for those who
+ask for one, all others for the rest.
 """
 
 from __future__ import annotations
@@ -26,6 +29,10 @@ _MANAGER = "masquerade-gateway"
 _USER = 10001
 _RUN = "/run/masquerade"  # TorchServe's working directory, where the worker finds its key
 _START_SECONDS, _START_PERIOD = 300, 2
+_NO_ROLE = "eks.amazonaws.com/skip-containers"
+_GPU_NODE = "nvidia.com/gpu.present"  # label of nodes
+_SCRATCH = "8Gi"  # disk that a worker's node must have left
+_VOLUMES = {"tmp": "20Gi", "run": "2Gi", "model-tmp": "1Gi"}  # at most
 
 
 @dataclass(frozen=True)
@@ -129,15 +136,16 @@ def _pod(order: Order, settings: Settings) -> dict[str, Any]:
             "fsGroup": _USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
+        "affinity": _nodes(order.device),
         "containers": [worker(order, settings)],
-        "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
     if order.training:
         # torch hands batches over in shared memory; a container has 64 MB of it by default.
-        pod["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+        shm = {"medium": "Memory", "sizeLimit": settings.k8s_memory}
+        pod["volumes"] = [_scratch("tmp"), {"name": "shm", "emptyDir": shm}]
     else:
         pod["initContainers"] = [_model(order, settings)]
-        pod["volumes"] += [{"name": name, "emptyDir": {}} for name in ("run", "model-tmp")]
+        pod["volumes"] = [_scratch(name) for name in _VOLUMES]
     if settings.k8s_service_account:
         pod["serviceAccountName"] = settings.k8s_service_account
     if order.device == "gpu":
@@ -147,10 +155,23 @@ def _pod(order: Order, settings: Settings) -> dict[str, Any]:
     return pod
 
 
+def _nodes(device: str) -> dict[str, Any]:
+    if device == "gpu":
+        asked = {"key": _GPU_NODE, "operator": "In", "values": ["true"]}
+    else:
+        asked = {"key": _GPU_NODE, "operator": "DoesNotExist"}
+    required = {"nodeSelectorTerms": [{"matchExpressions": [asked]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+
+
+def _scratch(name: str) -> dict[str, Any]:
+    return {"name": name, "emptyDir": {"sizeLimit": _VOLUMES[name]}}
+
+
 def _worker(order: Order, settings: Settings) -> dict[str, Any]:
     return {
         **_work(order, settings, settings.k8s_image),
-        "resources": _resources(settings, 0),
+        "resources": _resources(settings, 0, _SCRATCH),
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
             {"name": "run", "mountPath": _RUN, "readOnly": True},
@@ -161,7 +182,7 @@ def _worker(order: Order, settings: Settings) -> dict[str, Any]:
 def _trainer(order: Order, settings: Settings) -> dict[str, Any]:
     return {
         **_work(order, settings, settings.k8s_train_image),
-        "resources": _resources(settings, order.gpus if order.device == "gpu" else 0),
+        "resources": _resources(settings, order.gpus if order.device == "gpu" else 0, _SCRATCH),
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
@@ -215,11 +236,14 @@ def _model(order: Order, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _resources(settings: Settings, gpus: int) -> dict[str, Any]:
+def _resources(settings: Settings, gpus: int, scratch: str = "") -> dict[str, Any]:
+    requests = {"cpu": settings.k8s_cpu, "memory": settings.k8s_memory}
     limits = {"memory": settings.k8s_memory}
+    if scratch:
+        requests["ephemeral-storage"] = scratch
     if gpus:
         limits[settings.k8s_gpu_resource] = str(gpus)
-    return {"requests": {"cpu": settings.k8s_cpu, "memory": settings.k8s_memory}, "limits": limits}
+    return {"requests": requests, "limits": limits}
 
 
 def _locked() -> dict[str, Any]:

@@ -117,45 +117,52 @@ def _by_name(items):
     return {item["name"]: item for item in items}
 
 
-def worker_pods():
-    order = Order("_" * 32, 1)
-    code = job(order, Settings(k8s_image="g", k8s_model_image="m"), "n")["spec"]
-    yield "overlays/cpu", pod_of("overlays/cpu", "masquerade-worker"), code
-    yield "overlays/keda", template(one(*KEDA_JOB))["spec"], code
+def launched(device="cpu"):
+    order = Order("_" * 32, 1, device)
+    return job(order, Settings(k8s_image="g", k8s_model_image="m"), "n")["spec"]
 
 
-def test_workers_are_those_that_the_launcher_makes():
-    for _, ours, code in worker_pods():
-        launched = code["template"]["spec"]
-        same = (
+WORKERS = {
+    "overlays/cpu": "cpu",
+    "overlays/gpu": "gpu",
+    "overlays/keda": "cpu",
+}
+"""Where workers are as those of batches, on which device."""
+
+
+@pytest.mark.parametrize(("folder", "device"), WORKERS.items())
+def test_workers_are_those_that_the_launcher_makes(folder, device):
+    made = one(*KEDA_JOB) if folder == KEDA_JOB[0] else one(folder, "Deployment", KEDA_JOB[2])
+    ours, theirs = template(made)["spec"], launched(device)["template"]["spec"]
+    for key in (
+        "securityContext",
+        "nodeSelector",
+        "affinity",
+        "tolerations",
+        "enableServiceLinks",
+        "automountServiceAccountToken",
+        "terminationGracePeriodSeconds",
+    ):
+        assert ours.get(key) == theirs.get(key), key
+    assert _by_name(ours["volumes"]) == _by_name(theirs["volumes"])
+    for name, their in containers(theirs).items():
+        mine = containers(ours)[name]
+        for key in (
             "securityContext",
-            "nodeSelector",
-            "enableServiceLinks",
-            "automountServiceAccountToken",
-            "terminationGracePeriodSeconds",
-        )
-        assert [ours[key] for key in same] == [launched[key] for key in same]
-        names = {volume["name"] for volume in launched["volumes"]}
-        assert {volume["name"] for volume in ours["volumes"]} == names
-        for name, theirs in containers(launched).items():
-            mine = containers(ours)[name]
-            for key in (
-                "securityContext",
-                "workingDir",
-                "restartPolicy",
-                "startupProbe",
-                "livenessProbe",
-            ):
-                left, right = mine.get(key), theirs.get(key)
-                assert left == right, (name, key)
-            assert _by_name(mine["volumeMounts"]) == _by_name(theirs["volumeMounts"])
-            assert variables(mine) == variables(theirs)
-            assert mine["resources"]["limits"] == theirs["resources"]["limits"]
+            "workingDir",
+            "restartPolicy",
+            "startupProbe",
+            "livenessProbe",
+            "resources",
+        ):
+            assert mine.get(key) == their.get(key), (name, key)
+        assert _by_name(mine["volumeMounts"]) == _by_name(their["volumeMounts"])
+        assert variables(mine) == variables(their)
 
 
 def test_a_job_of_keda_ends_as_the_launcher_s_does():
     ours = one(*KEDA_JOB)["spec"]["jobTargetRef"]
-    (_, _, code), *_ = worker_pods()
+    code = launched()
     assert ours["podFailurePolicy"] == code["podFailurePolicy"]
     assert ours["ttlSecondsAfterFinished"] == code["ttlSecondsAfterFinished"]
     (worker,) = ours["template"]["spec"]["containers"]

@@ -81,7 +81,8 @@ def test_the_model_is_a_native_sidecar_that_is_ready_first_and_has_the_gpus():
 
 def test_without_gpu_none_is_asked_for():
     text = str(made(device="cpu", gpus=4))
-    assert "nvidia.com/gpu" not in text
+    assert "'nvidia.com/gpu'" not in text
+    assert "tolerations" not in pod(made())
     assert {"name": "MODEL_DEVICE", "value": "cpu"} in pod(made())["initContainers"][0]["env"]
 
 
@@ -101,7 +102,8 @@ def test_a_trainer_has_the_gpus_itself_shared_memory_and_its_own_queue():
     assert worker["image"] == "masquerade/train:1.0"
     assert worker["resources"]["limits"]["nvidia.com/gpu"] == "2"
     assert {"name": "MASQUERADE_QUEUE_NAME", "value": "q-train"} in worker["env"]
-    assert {"name": "shm", "emptyDir": {"medium": "Memory"}} in spec["volumes"]
+    shm = {"medium": "Memory", "sizeLimit": "3Gi"}
+    assert {"name": "shm", "emptyDir": shm} in spec["volumes"]
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -122,6 +124,8 @@ def test_every_container_is_locked_down_and_every_mount_has_its_volume(training)
         used |= {mount["name"] for mount in container["volumeMounts"]}
         assert container["resources"]["limits"]["memory"] == "3Gi"
     assert used == volumes
+    assert all("sizeLimit" in volume["emptyDir"] for volume in spec["volumes"])
+    assert "ephemeral-storage" in spec["containers"][0]["resources"]["requests"]
 
 
 def test_settings_and_credentials_come_from_the_config_map_and_the_secret():
