@@ -260,6 +260,11 @@ class KubernetesLauncher:
             raise BadOption("device is cpu or gpu")
         if order.parallelism < 1 or order.gpus < 1:
             raise BadOption("workers and gpus are at least 1")
+        if order.device == "gpu" and not manifest.can_have_gpus(order, self._settings):
+            raise BadOption(
+                f"GPUs are shared by {self._settings.k8s_gpu_resource} here, which a batch's Job "
+                "cannot ask for: leave device at cpu"
+            )
         if order.training and not self._settings.k8s_train_image:
             raise BadOption("this service has no image for training (MASQUERADE_K8S_TRAIN_IMAGE)")
 

@@ -100,6 +100,14 @@ def job(
     }
 
 
+def can_have_gpus(order: Order, settings: Settings) -> bool:
+    """Whether the resource that the settings name can be given to this order's pods.
+
+    The GPU-share scheduler adds up ordinary containers only, and the models are in a sidecar.
+    """
+    return order.training or not settings.k8s_gpu_resource.startswith("aliyun.com/")
+
+
 def owner_reference(deployment: str, uid: str) -> dict[str, Any]:
     """What makes Kubernetes delete a Job along with a Deployment of its namespace."""
     return {"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment, "uid": uid}

@@ -32,7 +32,6 @@ from tests.kustomize import (
 
 VERSIONS = ("1.31", "1.34", "1.37")
 OVERLAYS = [name for name in kustomize.names() if name.startswith("overlays/")]
-GPU = "nvidia.com/gpu.present"
 KEDA_JOB = ("overlays/keda", "ScaledJob", "masquerade-worker")
 
 
@@ -241,34 +240,6 @@ def test_the_gateway_knows_how_many_renderers_there_are_and_they_have_their_memo
         int(memory.removesuffix("Gi")) * 1024 * MIB
         >= 2 * int(renderers) * Settings().renderer_memory
     )
-
-
-@pytest.mark.parametrize("folder", OVERLAYS)
-def test_work_on_gpus_and_other_work_never_share_nodes(folder):
-    for name, pod in pods(folder).items():
-        needs = "requiredDuringSchedulingIgnoredDuringExecution"
-        (term,) = pod["affinity"]["nodeAffinity"][needs]["nodeSelectorTerms"]
-        (asked,) = term["matchExpressions"]
-        assert asked["key"] == GPU
-        resources = {key for c in containers(pod).values() for key in c["resources"]["limits"]}
-        if resources & {"nvidia.com/gpu", "aliyun.com/gpu-mem"}:
-            assert (asked["operator"], asked["values"]) == ("In", ["true"]), name
-            assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"
-            assert variables(containers(pod)["model"])["MODEL_DEVICE"] == "gpu"
-        else:
-            assert asked["operator"] == "DoesNotExist", name
-            assert "tolerations" not in pod
-            assert all(variables(c).get("MODEL_DEVICE") != "gpu" for c in containers(pod).values())
-
-
-@pytest.mark.parametrize("folder", ["overlays/gpu", "overlays/gpu-share", "overlays/gpu-mem"])
-def test_gateways_and_workers_have_a_gpu_for_their_models(folder):
-    resource = "aliyun.com/gpu-mem" if folder.endswith("gpu-mem") else "nvidia.com/gpu"
-    for name in ("masquerade", "masquerade-worker"):
-        found = containers(pod_of(folder, name))
-        assert resource in found["model"]["resources"]["limits"]
-        assert found["model"]["image"].endswith("-cuda")
-    assert Settings.from_env(settings_in(folder)).k8s_gpu_resource == resource
 
 
 def test_images_have_the_version_of_the_code():

@@ -161,6 +161,20 @@ def test_nonsense_is_refused(api, launcher, workers, device, gpus):
     assert api.calls == []
 
 
+def test_gpus_that_only_ordinary_containers_get_are_for_trainings_only(api, settings):
+    shared = dataclasses.replace(settings, k8s_gpu_resource="aliyun.com/gpu-mem")
+    launcher = KubernetesLauncher(shared)
+    with pytest.raises(BadOption, match="shared by aliyun"):
+        launcher.launch(BATCH, 1, "gpu", 4)
+    assert api.calls == []
+    assert launcher.launch(BATCH, 1, "cpu", 4)
+    assert launcher.launch("b" * 32, 1, "gpu", 4, training=True)
+    (worker,) = api.jobs["video", manifest.job_name("b" * 32)]["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert worker["resources"]["limits"]["aliyun.com/gpu-mem"] == "4"
+
+
 # already there
 
 
