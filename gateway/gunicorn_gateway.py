@@ -41,8 +41,10 @@ worker_class = "gateway.gunicorn_worker.PromptWorker"
 worker_connections = 500
 workers = processes()
 timeout = 60  # a blocked event loop, not a slow request
-# What is in flight may end: nothing takes longer, but videos, which are jobs.
-graceful_timeout = max(_settings.image_deadline, _settings.drawing_deadline) + 5
+# What is in flight may end: only uploads take longer than a deadline, as videos are jobs.
+graceful_timeout = max(
+    _settings.image_deadline + 5, _settings.drawing_deadline + 5, _settings.grace
+)
 keepalive = 30
 backlog = 512
 limit_request_line = 4094

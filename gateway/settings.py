@@ -196,6 +196,12 @@ class Settings:
     drain: float = _knob(
         0.0, "s", "how long the gateway goes on serving, but not ready, after SIGTERM", _natural
     )
+    grace: int = _knob(
+        0,
+        "s",
+        "how long a slow upload may go on after that; no less than the longest deadline",
+        _natural,
+    )
     traces: str = _knob("", "URL", "OTLP/HTTP collector of traces; empty for none")
     # who may come in
     api_keys: str = _knob(

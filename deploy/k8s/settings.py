@@ -16,6 +16,7 @@ CHOSEN = {
     "k8s_owner": "masquerade",
     "renderer_large_url": "http://127.0.0.1:8091",
     "drain": "10",  # until every proxy has heard that the pod leaves
+    "grace": "900",  # the largest upload at 2.4 MB/s
 }
 """What differs from the defaults in a cluster, by the setting's name."""
 

@@ -5,8 +5,10 @@ one, as a cluster does it, and no client notices.
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -117,6 +119,49 @@ class Users:
                 self._got.append(type(error).__name__)
 
 
+class SlowUpload:
+    """A photo that is sent piece by piece; begun, when the gateway has asked for its body."""
+
+    def __init__(self, api: Api, photo: bytes) -> None:
+        files = {"file": ("photo.jpg", photo)}
+        request = requests.Request("POST", f"{api.url}/v1/blur", files=files).prepare()
+        self._rest = request.body
+        self._connection = socket.create_connection(api.address, timeout=60)
+        head = [f"{name}: {value}" for name, value in request.headers.items()]
+        lines = ["POST /v1/blur HTTP/1.1", "Host: test", "Expect: 100-continue", *head, "", ""]
+        self._connection.sendall("\r\n".join(lines).encode())
+        assert self._connection.recv(4096).startswith(b"HTTP/1.1 100 ")
+
+    def __enter__(self) -> SlowUpload:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def send(self, size: int) -> None:
+        """The next so many bytes."""
+        self._connection.sendall(self._rest[:size])
+        self._rest = self._rest[size:]
+
+    def finish(self) -> int:
+        """All others; the answer's status."""
+        self.send(len(self._rest))
+        answer = HTTPResponse(self._connection)
+        answer.begin()
+        return answer.status
+
+
+def refuses(address: tuple[str, int]) -> bool:
+    """Whether nobody listens there any more."""
+    try:
+        socket.create_connection(address, timeout=60).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:  # it closes just now
+        pass
+    return False
+
+
 @pytest.fixture
 def replicas(pod, tmp_path: Path) -> Iterator[list[Replica]]:
     # Patient: whether a slow machine refuses some of them is not what is looked at here.
@@ -168,6 +213,33 @@ def test_a_draining_gateway_is_not_ready_yet_serves(replicas):
         assert Api(replica.url).blur(media.photo()).status_code == 200
         stopping.join()
     assert ended[0] < DRAIN + 10
+
+
+def test_an_upload_and_a_drawing_under_way_are_finished(pod, tmp_path):
+    replica = Replica(pod.environment(), tmp_path / "finishing")
+    drawn: list[int] = []
+    try:
+        replica.start()
+        api = Api(replica.url)
+        drawing = threading.Thread(
+            target=lambda: drawn.append(
+                api.animate(media.drawing(), motions="dab,walk").status_code
+            )
+        )
+        with SlowUpload(api, media.photo()) as upload:
+            drawing.start()
+            eventually(
+                lambda: "masquerade_drawings_in_flight 1.0" in api.get("/metrics").text, "it draws"
+            )
+            process = replica.terminate()
+            eventually(lambda: refuses(api.address), "nobody else is let in")
+            upload.send(1000)
+            assert upload.finish() == 200
+        drawing.join()
+        assert drawn == [200]
+        assert process.wait(timeout=60) == 0
+    finally:
+        replica.kill()
 
 
 def test_who_is_told_twice_does_not_wait(pod, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import subprocess
 import sys
@@ -194,6 +195,23 @@ def test_gateway_and_renderer_see_each_other_s_processes():
     assert {"gateway", "renderer"} <= containers(pod).keys()
 
 
+def time_to_end(environment):
+    """What gunicorn gives requests under way after SIGTERM."""
+    show = "from gateway import gunicorn_gateway as g; print(g.graceful_timeout)"
+    done = subprocess.run(
+        [sys.executable, "-c", show],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+    )
+    return float(done.stdout)
+
+
+def test_no_time_to_end_is_shorter_than_a_deadline():
+    assert time_to_end({}) == time_to_end({"MASQUERADE_GRACE": "1"}) == 65
+
+
 def test_the_gateway_leaves_first_and_has_the_time_for_it():
     pod = pod_of("overlays/cpu", "masquerade")
     assert [c["name"] for c in pod["containers"]] == ["gateway"]
@@ -202,12 +220,13 @@ def test_the_gateway_leaves_first_and_has_the_time_for_it():
         ("renderer", "Always"),
     ]
     settings = Settings.from_env(settings_in("overlays/cpu"))
-    show = "from gateway import gunicorn_gateway as g; print(g.graceful_timeout)"
-    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
-    graceful_timeout = float(done.stdout)
+    graceful_timeout = time_to_end(settings_in("overlays/cpu"))
     needed = settings.drain + graceful_timeout
     assert graceful_timeout > max(settings.image_deadline, settings.drawing_deadline)
+    assert settings.max_upload_bytes / graceful_timeout < 3e6  # bytes a second
     assert pod["terminationGracePeriodSeconds"] >= needed + 30  # the sidecars come after it
+    deadline = one("overlays/cpu", "Deployment", "masquerade")["spec"]["progressDeadlineSeconds"]
+    assert deadline > pod["terminationGracePeriodSeconds"]
     ready = containers(pod)["gateway"]["readinessProbe"]
     assert settings.drain >= ready["periodSeconds"]
 
