@@ -323,7 +323,7 @@ def test_only_the_gateway_s_port_is_open():
         for rule in p["spec"].get("egress", ())
         for port in rule["ports"]
     }
-    assert out == {53, 443, 6379, 6443}
+    assert out == {53, 80, 443, 6379, 6443}
 
 
 @pytest.mark.parametrize("training", [False, True])
