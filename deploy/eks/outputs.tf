@@ -1,5 +1,5 @@
 output "service_role" {
-  description = "For the annotation eks.amazonaws.com/role-arn of both service accounts."
+  description = "For the annotation eks.amazonaws.com/role-arn of gateway's and worker's service account."
   value       = aws_iam_role.pods["service"].arn
 }
 

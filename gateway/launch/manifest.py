@@ -95,7 +95,11 @@ def job(
             "backoffLimit": settings.k8s_failures * workers,
             "ttlSecondsAfterFinished": settings.k8s_job_ttl,
             "podFailurePolicy": {"rules": _forgiven()},
-            "template": {"metadata": {"labels": labels}, "spec": _pod(order, settings)},
+            "template": {
+                # Where a cloud gives a role to pods (EKS), the model server does without.
+                "metadata": {"labels": labels, "annotations": {_NO_ROLE: "model"}},
+                "spec": _pod(order, settings),
+            },
         },
     }
 

@@ -61,6 +61,12 @@ def test_the_role_is_for_the_service_accounts_that_there_are():
         )
 
 
+def test_redis_has_no_role():
+    redis = one("overlays/eks", "StatefulSet", "masquerade-redis")["spec"]["template"]["spec"]
+    account = redis["serviceAccountName"]
+    assert "annotations" not in one("overlays/eks", "ServiceAccount", account)["metadata"]
+
+
 def test_the_bucket_forgets_what_is_ours_and_not_before_the_service_does():
     listed = re.search(r"toset\(\[(.*?)\]\)", BUCKET)[1]
     prefixes = {f"{name}/" for name in re.findall(r'"(\w+)"', listed)} | {"uploads/"}

@@ -102,12 +102,6 @@ def test_what_the_launcher_names_is_there_and_its_rights_are_those_it_needs():
         ("deployments", "get"),
     }
     assert rules[2]["resourceNames"] == [settings.k8s_owner]
-    with_token = [
-        name
-        for name, pod in pods("overlays/cpu").items()
-        if pod.get("automountServiceAccountToken") is not False
-    ]
-    assert with_token == [("Deployment", "masquerade")]
 
 
 # pods

@@ -67,7 +67,9 @@ def test_the_page_s_own_overlay_can_be_built(tmp_path):
 def test_the_page_s_further_patches_fit_all_at_once(tmp_path):
     place = my_cluster(tmp_path, patches=PATCHES)
     accounts = [item for item in objects(place) if item["kind"] == "ServiceAccount"]
-    assert [account["imagePullSecrets"] for account in accounts] == [[{"name": "registry"}]] * 2
+    assert all(account["imagePullSecrets"] == [{"name": "registry"}] for account in accounts)
+    users = {pod["serviceAccountName"] for pod in pods(place).values()}
+    assert users == {account["metadata"]["name"] for account in accounts}
     ingress = one(place, "Ingress", "masquerade")
     assert ingress["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "letsencrypt"
     assert ingress["spec"]["ingressClassName"] == "public"
@@ -92,9 +94,12 @@ def test_other_overlays_fit_into_the_page_s_example(overlay, tmp_path):
 def test_eks_adds_its_role_and_its_storage_to_any_overlay(overlay, tmp_path):
     place = my_cluster(tmp_path, overlay, ROLE, "" if overlay == "eks" else COMPONENT)
     accounts = [item["metadata"] for item in objects(place) if item["kind"] == "ServiceAccount"]
-    roles = {account["annotations"]["eks.amazonaws.com/role-arn"] for account in accounts}
-    assert len(accounts) == 2
-    assert roles == {yaml.safe_load(yaml.safe_load(ROLE)[0]["patch"])[0]["value"]}
+    role = yaml.safe_load(yaml.safe_load(ROLE)[0]["patch"])[0]["value"]
+    assert {account["name"]: account.get("annotations") for account in accounts} == {
+        "masquerade": {"eks.amazonaws.com/role-arn": role},
+        "masquerade-worker": {"eks.amazonaws.com/role-arn": role},
+        "masquerade-redis": None,
+    }
     claim = one(place, "StatefulSet", "masquerade-redis")["spec"]["volumeClaimTemplates"][0]
     assert one(place, "StorageClass", claim["spec"]["storageClassName"])
 

@@ -128,6 +128,11 @@ def test_every_container_is_locked_down_and_every_mount_has_its_volume(training)
     assert "ephemeral-storage" in spec["containers"][0]["resources"]["requests"]
 
 
+def test_a_role_of_the_cloud_is_not_the_model_server_s():
+    annotations = made()["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == {"eks.amazonaws.com/skip-containers": "model"}
+
+
 def test_settings_and_credentials_come_from_the_config_map_and_the_secret():
     (worker,) = pod(made())["containers"]
     assert worker["envFrom"] == [
