@@ -114,6 +114,36 @@ def test_the_page_s_further_policies_are_valid_and_let_in_or_out_what_they_say()
     assert out["spec"]["podSelector"]["matchLabels"].items() <= labels["labels"].items()
 
 
+def test_a_prometheus_that_helm_brought_finds_gateways_and_gpus():
+    (text,) = re.findall(r"^(apiVersion: monitoring.*?)^END$", PAGE, re.DOTALL | re.MULTILINE)
+    monitors = [item for item in yaml.safe_load_all(text) if item["kind"] == "PodMonitor"]
+    gateways, gpus = (monitor["spec"] for monitor in monitors)
+    for spec, folder, kind, name in (
+        (gateways, "overlays/cpu", "Deployment", "masquerade"),
+        (gpus, "cluster/gpu-monitoring", "DaemonSet", "dcgm-exporter"),
+    ):
+        made = one(folder, kind, name)
+        pod = made["spec"]["template"]
+        assert spec["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+        ports = {port["name"] for c in pod["spec"]["containers"] for port in c.get("ports", ())}
+        assert {endpoint["port"] for endpoint in spec["podMetricsEndpoints"]} <= ports
+        looked = spec.get("namespaceSelector", {}).get("matchNames", ["monitoring"])
+        assert looked == [made["metadata"]["namespace"]]
+
+
+def test_the_alertmanager_s_lines_fit_into_prometheus_own_file():
+    (text,) = (block for block in blocks(PAGE, "yaml") if block.startswith("alerting:"))
+    ours = yaml.safe_load((K8S / "cluster" / "monitoring" / "prometheus.yml").read_text())
+    assert yaml.safe_load(text).keys().isdisjoint(ours)
+
+
+def test_an_update_is_waited_for_as_long_as_a_pod_may_take_to_leave():
+    patience = {int(minutes) for minutes in re.findall(r"--timeout=(\d+)m", PAGES)}
+    leaving = pod_of("overlays/cpu", "masquerade")["terminationGracePeriodSeconds"]
+    assert patience
+    assert min(patience) * 60 > leaving + 600
+
+
 # what is named
 
 
@@ -207,6 +237,14 @@ def test_the_page_says_what_a_pod_asks_for():
         memory = sum(_amount(each["memory"]) for each in asked)
         assert told == f"{cores:g} cores and {memory:g} GiB"
         assert told in PAGE
+
+
+def test_all_that_the_page_uses_is_on_its_list():
+    listed = PAGE[PAGE.index("## What you need") : PAGE.index("## Deploy")]
+    for program in ("docker", "kubectl", "git", "openssl", "aws", "helm", "make setup"):
+        assert f"`{program}`" in listed
+    bare = re.findall(r"^ *(?:\w+=\$\()?masquerade ", "\n".join(blocks(PAGE, "sh")), re.MULTILINE)
+    assert not bare, "it is in .venv/bin"
 
 
 def test_the_page_quotes_what_the_model_server_says():
