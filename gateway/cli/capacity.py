@@ -22,8 +22,16 @@ examples:
   masquerade plan --hours 300 --days 14               how many pods without a GPU are?
   masquerade plan --photos 40                         pods for 40 photos a second at peak
 
-exit status: 0 it is enough (or no number was given), 1 it is not, 2 wrong usage or no rate
+Where no GPU was measured, it says what each would have to do.
+
+exit status: 0 it is enough (or no number was given, or no GPU measured), 1 it is not,
+2 wrong usage or no rate
 """
+_NO_GPU = (
+    "No GPU was measured for this. On one, with MODEL_DEVICE=gpu, "
+    "`python -m loadtest.capacity --device gpu --out gpu.toml` does, "
+    "and --rates gpu.toml then tells whether they are enough."
+)
 
 
 class PlanError(Exception):
@@ -95,9 +103,14 @@ def plan_video(
 ) -> VideoPlan:
     """How many workers it takes, each doing so many ``frames`` a second all day long."""
     speed = frames / frame_rate
-    exact = hours / (24 * days * speed)
+    exact = frames_for(hours, days, frame_rate) / frames
     taken = hours / (24 * speed * given) if given else None
     return VideoPlan(hours, days, speed, math.ceil(exact - 1e-9), given, taken)
+
+
+def frames_for(hours: float, days: float, frame_rate: float) -> float:
+    """Frames a second, all day long, that do so many ``hours`` of video in time."""
+    return hours * frame_rate / (24 * days)
 
 
 def pods_for(photos: float, each: float) -> int:
@@ -137,24 +150,58 @@ def _plan(args: argparse.Namespace) -> int:
         if args.hours is None and args.photos is None:
             raise PlanError("say what is to be done: --hours with --days, or --photos")
         rates = read_rates(args.rates)
-        device = "gpu" if args.gpus else "cpu"
         said, enough = [], True
         if args.hours is not None:
-            frames = _rate(rates.frames, (device, args.size))
-            plan = plan_video(args.hours, args.days, args.fps, frames, args.gpus or args.pods)
-            said += _video(plan, device)
-            enough = plan.fits
+            told, enough = _videos(args, rates)
+            said += told
         if args.photos is not None:
-            each = _rate(rates.photos, device)
-            said.append(
-                f"{args.photos:g} photos a second need {pods_for(args.photos, each)} pods; "
-                f"one is loaded with {each:g} a second, at which another should come."
-            )
+            said += _photos(args, rates)
     except PlanError as error:
         print(f"masquerade: {error}", file=sys.stderr)
         return USAGE
-    print("\n".join([*said, f"Measured on: {rates.measured}."]))
+    print("\n".join(dict.fromkeys([*said, f"Measured on: {rates.measured}."])))
     return FITS if enough else TOO_LITTLE
+
+
+def _videos(args: argparse.Namespace, rates: Rates) -> tuple[list[str], bool]:
+    """What is to be said, and whether those given are enough, as far as was measured."""
+    device = "gpu" if args.gpus else "cpu"
+
+    def plan(device: str, given: int | None) -> VideoPlan:
+        frames = _rate(rates.frames, (device, args.size))
+        return plan_video(args.hours, args.days, args.fps, frames, given)
+
+    if device == "cpu" or (device, args.size) in rates.frames:
+        answer = plan(device, args.gpus or args.pods)
+        return _video(answer, device), answer.fits
+    each = frames_for(args.hours, args.days, args.fps) / args.gpus
+    said = [
+        f"{args.hours:g} h of video in {args.days:g} days on {_many(args.gpus, 'GPU')}: "
+        f"each must do {each:.1f} frames a second."
+    ]
+    if ("cpu", args.size) in rates.frames:
+        said += ["Without a GPU: " + line for line in _video(plan("cpu", None), "cpu")]
+    return [*said, _NO_GPU], True
+
+
+def _photos(args: argparse.Namespace, rates: Rates) -> list[str]:
+    device = "gpu" if args.gpus else "cpu"
+    if device == "cpu" or device in rates.photos:
+        return [_pods(args.photos, _rate(rates.photos, device))]
+    said = [
+        f"{args.photos:g} photos a second on {_many(args.gpus, 'GPU')}: "
+        f"each pod must do {args.photos / args.gpus:.1f} a second."
+    ]
+    if "cpu" in rates.photos:
+        said.append("Without a GPU: " + _pods(args.photos, rates.photos["cpu"]))
+    return [*said, _NO_GPU]
+
+
+def _pods(photos: float, each: float) -> str:
+    return (
+        f"{photos:g} photos a second need {pods_for(photos, each)} pods; "
+        f"one is loaded with {each:g} a second, at which another should come."
+    )
 
 
 def _video(plan: VideoPlan, device: str) -> list[str]:

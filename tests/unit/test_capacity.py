@@ -104,7 +104,6 @@ def test_the_command(rates, capsys, words, status, said):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--hours 300 --days 14 --gpus 10", "no rate was measured for gpu 720p, only for cpu 720p"),
         ("--hours 300 --days 14 --size 8k", "no rate was measured for cpu 8k"),
         ("--hours 300", "--hours and --days belong together"),
         ("", "say what is to be done"),
@@ -113,6 +112,40 @@ def test_the_command(rates, capsys, words, status, said):
 def test_what_cannot_be_planned(rates, capsys, words, said):
     assert main(["plan", *words.split(), "--rates", str(rates)]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "--hours 300 --days 14 --gpus 10",
+            [
+                "300 h of video in 14 days on 10 GPUs: each must do 2.7 frames a second.",
+                "Without a GPU: 300 h of video in 14 days need 2 pods; one does 0.50 h of video an",
+            ],
+        ),
+        ("--hours 300 --days 14 --gpus 1 --size 8k", ["on 1 GPU: each must do 26.8 frames"]),
+        (
+            "--photos 40 --gpus 10",
+            [
+                "40 photos a second on 10 GPUs: each pod must do 4.0 a second.",
+                "Without a GPU: 40 photos a second need 12 pods",
+            ],
+        ),
+    ],
+)
+def test_gpus_that_nobody_measured(rates, capsys, words, said):
+    assert main(["plan", *words.split(), "--rates", str(rates)]) == 0
+    out = capsys.readouterr().out
+    for line in (*said, "No GPU was measured", "loadtest.capacity --device gpu", "--rates"):
+        assert line in out
+    assert "enough;" not in out
+
+
+def test_how_to_measure_a_gpu_is_said_once(rates, capsys):
+    words = "plan --hours 300 --days 14 --gpus 10 --photos 40 --rates"
+    assert main([*words.split(), str(rates)]) == 0
+    assert capsys.readouterr().out.count("No GPU was measured") == 1
 
 
 def test_rates_of_a_gpu(rates, capsys):
