@@ -19,6 +19,7 @@ from gateway.http.openapi_objects import (
     ref,
     schemas,
 )
+from gateway.http.readiness import CHECKS
 
 
 def document() -> Schema:
@@ -233,9 +234,23 @@ def _ready() -> Schema:
     return {
         "operationId": "readiness",
         "summary": "Readiness",
+        "parameters": [
+            {
+                "name": "exclude",
+                "in": "query",
+                "description": "checks that are told, but do not decide: exclude=queue&exclude=…",
+                "schema": {
+                    "type": "array",
+                    "items": {"enum": list(CHECKS)},
+                    "maxItems": len(CHECKS),
+                    "uniqueItems": True,
+                },
+            }
+        ],
         "responses": {
             "200": json_answer("Everything answers.", ref("Readiness")),
             "503": json_answer("Something does not.", ref("Readiness")),
+            "default": ref("Problem", "responses"),
         },
     }
 

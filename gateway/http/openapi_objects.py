@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.choices import AUDIO, SCALES, SHAPES, STYLES, THRESHOLDS
 from gateway.errors import by_code
+from gateway.http.readiness import CHECKS
 from gateway.jobs.store import STATUSES
 
 Schema = dict[str, Any]
@@ -100,7 +101,7 @@ def schemas() -> Schema:
         "max_bytes": whole,
     }
     check = obj({"ok": {"type": "boolean"}, "detail": {"type": "string"}}, ["ok", "detail"])
-    checks = dict.fromkeys(("model", "storage", "queue", "renderer"), check)
+    checks = dict.fromkeys(CHECKS, check)
     return {
         "Photo": obj({**photo, "review": ref("Review")}, list(photo)),
         "Job": obj(job, [name for name in job if name not in ("result", "error")]),

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, send_from_directory
+from flask import Blueprint, Response, request, send_from_directory
 
 from gateway import stopping
+from gateway.errors import BadOption
 from gateway.http import docs, openapi, scrape
 from gateway.http.flows import Services
+from gateway.http.readiness import CHECKS, Readiness
 from gateway.models import ModelServer
 
 _PAGE = Path(__file__).parent / "page"
-_PATIENCE = 1.5  # seconds for each readiness check
-_FRESH = 0.5  # seconds that an answer of /readyz may be repeated
 
 
 def blueprint(services: Services) -> Blueprint:
     """The routes on these services."""
     routes = Blueprint("ops", __name__)
-    readiness = _Readiness(services)
+    readiness = Readiness(services)
     model_server = ModelServer(services.settings.torchserve_metrics_url)
     document = openapi.document()
     reference, reference_policy = docs.render(document)
@@ -35,11 +32,15 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.get("/readyz")
     def readyz() -> tuple[dict[str, Any], int]:
-        answer = readiness.look()
+        left_out = _left_out(request.args.getlist("exclude"))
+        faults = readiness.look()
         if stopping.draining():
-            leaving = {"ok": False, "detail": "the gateway is about to stop"}
-            answer = {"ready": False, "checks": {**answer["checks"], "gateway": leaving}}
-        return answer, 200 if answer["ready"] else 503
+            faults = {**faults, "gateway": "the gateway is about to stop"}
+        ready = not any(fault for name, fault in faults.items() if name not in left_out)
+        checks = {
+            name: {"ok": fault is None, "detail": fault or "ok"} for name, fault in faults.items()
+        }
+        return {"ready": ready, "checks": checks}, 200 if ready else 503
 
     @routes.get("/metrics")
     def metrics() -> Response:
@@ -83,49 +84,10 @@ def _page_file(services: Services, name: str) -> Response:
     return response
 
 
-class _Readiness:
-    """Asks everything at once; an answer is shared by those who ask within half a second."""
-
-    def __init__(self, services: Services) -> None:
-        self._checks: dict[str, Callable[[], str | None]] = {
-            "model": lambda: _models_fault(services.models),
-            "storage": services.storage.ready,
-            "queue": services.queue.ready,
-            "renderer": services.renderer.ready,
-        }
-        self._answer: dict[str, Any] = {}
-        self._at = float("-inf")
-
-    def look(self) -> dict[str, Any]:
-        """``{ready, checks: {name: {ok, detail}}}``."""
-        if time.monotonic() - self._at > _FRESH:
-            begun = time.monotonic()
-            self._answer = self._ask()
-            self._at = begun
-        return self._answer
-
-    def _ask(self) -> dict[str, Any]:
-        pool = ThreadPoolExecutor(len(self._checks))
-        asked = {name: pool.submit(check) for name, check in self._checks.items()}
-        pool.shutdown(wait=False)
-        wait(asked.values(), timeout=_PATIENCE)
-        faults = {name: _fault(future) for name, future in asked.items()}
-        return {
-            "ready": not any(faults.values()),
-            "checks": {
-                name: {"ok": fault is None, "detail": fault or "ok"}
-                for name, fault in faults.items()
-            },
-        }
-
-
-def _models_fault(models: Sequence[Any]) -> str | None:
-    faults = ((model.name, model.ready()) for model in models)
-    return next((f"{name}: {fault}" for name, fault in faults if fault), None)
-
-
-def _fault(future: Future[str | None]) -> str | None:
-    if not future.done():
-        return f"no answer within {_PATIENCE} s"
-    error = future.exception()
-    return f"the check failed ({type(error).__name__})" if error else future.result()
+def _left_out(names: list[str]) -> set[str]:
+    unknown = set(names) - set(CHECKS)
+    if unknown:
+        raise BadOption(f"unknown check {min(unknown)[:40]!r}; known are {', '.join(CHECKS)}")
+    if len(set(names)) < len(names):
+        raise BadOption("each check can be excluded once")
+    return set(names)

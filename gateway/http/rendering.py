@@ -43,6 +43,7 @@ DEADLINE = "X-Deadline"
 WORKED = "X-Worked"
 LARGE_RENDERS = ("large", "drawing", "motion")
 """Kinds of requests that go to the processes for large work, where there are such."""
+_READY_TIMEOUT = 0.5  # seconds; of both lanes together less than /readyz waits for a check
 _LONGEST_SHOWN = 256 * MIB  # bytes of pixels for a classifier
 _LONGEST_META = 64 * MIB  # bytes of JSON beside a picture
 
@@ -201,10 +202,14 @@ class Renderer:
                 return dict(json.loads(turn.read(answer, MIB)))
 
     def ready(self) -> str | None:
-        """None when a renderer process answers, else why not."""
+        """None when a renderer process answers, of those for large work too; else why not."""
+        faults = (self._fault(url) for url in dict.fromkeys((self._url, self._large_url)))
+        return next(filter(None, faults), None)
+
+    def _fault(self, url: str) -> str | None:
         try:
             answer = self._http.request(
-                "GET", self._url + "/healthz", timeout=1.5, retries=False, redirect=False
+                "GET", url + "/healthz", timeout=_READY_TIMEOUT, retries=False, redirect=False
             )
         except ReadTimeoutError:
             return None  # all are busy: they queue, which is what admission is for

@@ -6,11 +6,14 @@ import dataclasses
 import io
 import json
 import logging
+import socket
 import time
 
 import pytest
 
-from gateway.http import ops
+from gateway import stopping
+from gateway.http import readiness
+from gateway.http.rendering import Renderer
 from gateway.jobs.queue import JobQueue
 from gateway.logs import JsonFormatter, request_id
 from gateway.storage import Storage
@@ -43,8 +46,64 @@ def test_not_ready_says_what_and_recovers_by_itself(client, services):
     }
     assert answer.json["checks"]["queue"]["ok"]
     rigger.fault = None
-    time.sleep(ops._FRESH + 0.05)
+    time.sleep(readiness.FRESH + 0.05)
     assert client.get("/readyz").status_code == 200
+
+
+def test_what_is_excluded_is_told_but_does_not_decide(client, services):
+    services.models[0].fault = "no model worker is ready"
+    assert client.get("/readyz").status_code == 503
+    answer = client.get("/readyz?exclude=queue&exclude=model")
+    assert answer.status_code == 200
+    assert answer.json["ready"] is True
+    assert not answer.json["checks"]["model"]["ok"]
+    assert client.get("/readyz?exclude=queue&exclude=storage").status_code == 503
+
+
+@pytest.mark.parametrize("name", ["redis", "gateway", "", "queue,storage"])
+def test_an_unknown_check_cannot_be_excluded(client, name):
+    answer = client.get("/readyz", query_string={"exclude": ["queue", name]})
+    assert (answer.status_code, answer.json["code"]) == (422, "bad-option")
+    assert "model, storage, queue, renderer" in answer.json["detail"]
+
+
+def test_a_check_is_excluded_once(client):
+    answer = client.get("/readyz?exclude=queue&exclude=queue")
+    assert (answer.status_code, answer.json["code"]) == (422, "bad-option")
+
+
+def test_a_gateway_that_leaves_is_not_ready_whatever_is_excluded(client, monkeypatch):
+    monkeypatch.setattr(stopping, "draining", lambda: True)
+    answer = client.get("/readyz", query_string={"exclude": list(readiness.CHECKS)})
+    assert answer.status_code == 503
+    assert answer.json["checks"]["gateway"]["ok"] is False
+
+
+def test_photos_are_served_while_redis_is_away(settings):
+    services = services_of(settings)
+    away = dataclasses.replace(settings, redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    services.queue = JobQueue(away)
+    client = app_of(services).test_client()
+    assert not client.get("/readyz").json["checks"]["queue"]["ok"]
+    assert client.get("/readyz?exclude=queue&exclude=storage").status_code == 200
+    sent = client.post("/v1/blur", data={"file": (io.BytesIO(JPEG), "a.jpg")})
+    assert sent.status_code == 200
+
+
+def test_renderers_at_work_are_ready_and_those_that_are_gone_are_not(settings):
+    """A process at work answers nobody else: the connection waits in the backlog."""
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        url = f"http://127.0.0.1:{busy.getsockname()[1]}"
+        gone = f"http://127.0.0.1:{free_port()}"
+
+        def check(**urls):
+            services = services_of(settings)
+            services.renderer = Renderer(dataclasses.replace(settings, **urls))
+            return app_of(services).test_client().get("/readyz").json["checks"]["renderer"]
+
+        assert check(renderer_url=url, renderer_large_url=url + "/large")["ok"]
+        assert "does not answer" in check(renderer_url=gone)["detail"]
+        assert "does not answer" in check(renderer_url=url, renderer_large_url=gone)["detail"]
 
 
 def test_everything_down_at_once_is_told_within_two_seconds(settings):

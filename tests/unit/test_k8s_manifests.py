@@ -8,12 +8,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from urllib.parse import parse_qs, urlsplit
 
 import kubernetes_validate
 import pytest
 
 from deploy.k8s.settings import ELSEWHERE, text
 from gateway.http import openapi
+from gateway.http.readiness import CHECKS
 from gateway.jobs.queue import JobQueue
 from gateway.launch.manifest import Order, job
 from gateway.settings import MIB, PREFIX, Settings
@@ -230,9 +232,20 @@ def test_probes_ask_what_they_mean():
     model, gateway = found["model"], found["gateway"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert model[probe]["exec"]["command"] == ["python", "-m", "serving.ready"]
-    assert gateway["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert gateway["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert _asked(gateway["startupProbe"]) == {"model", "renderer", "storage"}
+    # A Redis or bucket that is away takes no pod out of the Service.
+    assert _asked(gateway["readinessProbe"]) == {"model", "renderer"}
     assert "livenessProbe" not in found["renderer"]
+
+
+def _asked(probe):
+    """The checks of /readyz that decide."""
+    asked = urlsplit(probe["httpGet"]["path"])
+    assert asked.path == "/readyz"
+    left_out = parse_qs(asked.query, strict_parsing=True)["exclude"]
+    assert set(left_out) < set(CHECKS)
+    return set(CHECKS) - set(left_out)
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)
