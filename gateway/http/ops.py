@@ -16,6 +16,7 @@ from gateway.http.readiness import CHECKS, Readiness
 from gateway.models import ModelServer
 
 _PAGE = Path(__file__).parent / "page"
+_PROBED = 5.0  # seconds that /metrics may repeat what the last probe of /readyz has found
 
 
 def blueprint(services: Services) -> Blueprint:
@@ -45,7 +46,8 @@ def blueprint(services: Services) -> Blueprint:
     @routes.get("/metrics")
     def metrics() -> Response:
         apart = bool(services.settings.renderer_large_url)
-        text = scrape.render(services.queue, model_server, large_apart=apart)
+        faults = readiness.look(_PROBED)
+        text = scrape.render(services.queue, model_server, faults, large_apart=apart)
         return Response(text, content_type="text/plain; version=0.0.4")
 
     @routes.get("/openapi.json")

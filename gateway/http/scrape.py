@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from prometheus_client import REGISTRY, CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -46,9 +47,16 @@ _OURS = {
 _VIDEO_STAGES = ("fetch", "analyse", "render", "store")
 
 
-def render(queue: JobQueue, models: ModelServer, *, large_apart: bool = False) -> bytes:
+def render(
+    queue: JobQueue,
+    models: ModelServer,
+    faults: Mapping[str, str | None] = MappingProxyType({}),
+    *,
+    large_apart: bool = False,
+) -> bytes:
     """Everything in Prometheus' text format.
 
+    faults: what is wrong with each check of ``/readyz``, None for those that pass.
     large_apart: whether there are renderer processes for large work only.
     """
     registry = REGISTRY
@@ -56,9 +64,26 @@ def render(queue: JobQueue, models: ModelServer, *, large_apart: bool = False) -
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
     others = CollectorRegistry()
-    for collector in (_Renders(registry, large_apart), _Jobs(queue), _Models(models)):
+    renders = _Renders(registry, large_apart)
+    for collector in (_Checks(faults), renders, _Jobs(queue), _Models(models)):
         others.register(collector)
     return bytes(generate_latest(registry) + generate_latest(others))
+
+
+class _Checks(Collector):
+    """Whether the checks of readiness pass, those too that the kubelet leaves out."""
+
+    def __init__(self, faults: Mapping[str, str | None]) -> None:
+        self._faults = faults
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        ready = GaugeMetricFamily("masquerade_ready", "Whether a check passes", labels=["check"])
+        for name, fault in self._faults.items():
+            ready.add_metric([name], fault is None)
+        yield ready
 
 
 class _Renders(Collector):

@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -155,6 +156,29 @@ def test_metrics(client, services):
         "masquerade_dead_letters 0.0",
     ):
         assert line in text, line
+
+
+def test_scrapes_tell_what_probes_found_and_ask_only_when_nobody_did(client, services, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(readiness, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    asked = []
+    services.models[0].ready = lambda: asked.append(1)
+
+    def told():
+        return client.get("/metrics").get_data(as_text=True)
+
+    for line in ("model", "storage", "queue", "renderer"):
+        assert f'masquerade_ready{{check="{line}"}} 1.0' in told()
+    services.models[0].ready = lambda: asked.append(1) or "gone"
+    now[0] += 3
+    assert 'masquerade_ready{check="model"} 1.0' in told()
+    assert len(asked) == 1
+    client.get("/readyz?exclude=model")
+    assert 'masquerade_ready{check="model"} 0.0' in told()
+    assert len(asked) == 2
+    now[0] += 6
+    told()
+    assert len(asked) == 3
 
 
 def test_metrics_without_redis(settings):

@@ -16,6 +16,7 @@ import yaml
 
 from gateway import metrics
 from gateway.http import scrape
+from gateway.http.readiness import CHECKS
 from gateway.jobs.queue import JobQueue
 from gateway.storage import Storage
 from tests.kustomize import K8S
@@ -73,7 +74,8 @@ def answer(settings):
         pass
     Storage(settings).ready()
     metrics.storage("put", 0.1)
-    return scrape.render(JobQueue(settings), PlayedModelServer()).decode()
+    faults = dict.fromkeys(CHECKS)
+    return scrape.render(JobQueue(settings), PlayedModelServer(), faults).decode()
 
 
 def test_every_metric_in_alerts_and_dashboard_is_counted_somewhere(answer):

@@ -80,6 +80,13 @@ def test_a_model_server_that_does_not_answer_is_down(samples):
     assert not any(name[0].startswith("masquerade_model_seconds") for name in found)
 
 
+def test_each_check_of_readiness_is_told(settings):
+    faults = {"model": None, "storage": "the bucket answers 403"}
+    text = scrape.render(JobQueue(settings), PlayedServer(None), faults).decode()
+    assert 'masquerade_ready{check="model"} 1.0\n' in text
+    assert 'masquerade_ready{check="storage"} 0.0\n' in text
+
+
 def test_renders_beyond_the_processes_wait(samples, monkeypatch):
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
     with metrics.at_renderer("photo"), metrics.at_renderer("photo"):
