@@ -78,6 +78,8 @@ class Watch:
             elif sample.name == "masquerade_model_seconds_sum":
                 if sample.labels["model"] == "face_detector":
                     found["model"] += sample.value
-            elif sample.name == "masquerade_renderer_processes":
-                found["processes"] = sample.value / 2  # half of them take large work only
+            elif (
+                sample.name == "masquerade_renderer_processes" and sample.labels["lane"] != "large"
+            ):
+                found["processes"] = sample.value
         return found

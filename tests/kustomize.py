@@ -34,6 +34,16 @@ def objects(folder: str | Path) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(done.stdout))
 
 
+def with_component(place: Path, overlay: str, component: str) -> Path:
+    """A folder in ``place`` that adds a component to an overlay, as its user would."""
+    (place / "k8s").symlink_to(K8S)
+    folder = place / "mine"
+    folder.mkdir()
+    told = {"resources": [f"../k8s/{overlay}"], "components": [f"../k8s/components/{component}"]}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(told))
+    return folder
+
+
 def one(folder: str | Path, kind: str, name: str) -> dict[str, Any]:
     """The object of this kind and name; a generated name is told without its hash."""
     (found,) = (item for item in objects(folder) if item["kind"] == kind and _is(item, name))

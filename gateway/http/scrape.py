@@ -96,19 +96,31 @@ class _Renders(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        there = [0.0, 0.0] if self._large_apart else [0.0]
+        there = dict.fromkeys(("small", "large") if self._large_apart else ("all",), 0.0)
         for family in self._counted.collect():
             if family.name == "masquerade_renders":
                 for sample in family.samples:
-                    large = self._large_apart and sample.labels["kind"] in LARGE_RENDERS
-                    there[large] += sample.value
-        running = sum(min(lane, processes()) for lane in there)
-        for name, meaning, value in (
-            ("renderer_processes", "Renderer processes of this pod", processes() * len(there)),
-            ("renders_running", "Renders at work", running),
-            ("renders_waiting", "Requests that wait for a renderer process", sum(there) - running),
-        ):
-            yield GaugeMetricFamily(f"masquerade_{name}", meaning, value)
+                    there[self._lane(sample.labels["kind"])] += sample.value
+        families = [
+            GaugeMetricFamily(f"masquerade_{name}", meaning, labels=["lane"])
+            for name, meaning in (
+                ("renderer_processes", "Renderer processes of this pod"),
+                ("renders_running", "Renders at work"),
+                ("renders_waiting", "Requests that wait for a renderer process"),
+            )
+        ]
+        for lane, inside in there.items():
+            running = min(inside, processes())
+            for family, value in zip(
+                families, (processes(), running, inside - running), strict=True
+            ):
+                family.add_metric([lane], value)
+        yield from families
+
+    def _lane(self, kind: str) -> str:
+        if not self._large_apart:
+            return "all"
+        return "large" if kind in LARGE_RENDERS else "small"
 
 
 class _Models(Collector):

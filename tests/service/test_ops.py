@@ -52,8 +52,10 @@ def test_metrics_count_over_all_processes(api):
         assert more(f"masquerade_model_{name}_count", ("model", "face_detector")) >= 4
     assert more("masquerade_model_server_requests_total", ("model", "face_detector")) >= 4
     assert after[("masquerade_model_server_up",)] == 1
-    assert after[("masquerade_renderer_processes",)] == 4  # two for small work, two for large
-    assert after[("masquerade_renders_running",)] == 0
+    for lane in (("lane", "small"), ("lane", "large")):
+        assert after[("masquerade_renderer_processes", lane)] == 2
+        assert after[("masquerade_renders_running", lane)] == 0
+    assert after[("masquerade_ready", ("check", "storage"))] == 1
     assert after[("masquerade_queue_up",)] == 1
     assert after[("masquerade_photos_in_flight",)] == 0
 

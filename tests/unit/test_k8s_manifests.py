@@ -31,6 +31,7 @@ from tests.kustomize import (
     settings_in,
     template,
     variables,
+    with_component,
 )
 
 VERSIONS = ("1.31", "1.34", "1.37")
@@ -378,3 +379,29 @@ def test_the_autoscaler_looks_at_containers_that_there_are():
         for metric in scaler["metrics"]:
             target = metric["containerResource"]["target"]
             assert target == {"type": "Utilization", "averageUtilization": round(100 * HEADROOM)}
+
+
+@pytest.mark.parametrize("folder", OVERLAYS)
+def test_pods_can_be_scaled_by_occupancy_instead_with_any_overlay(folder, tmp_path):
+    place = with_component(tmp_path, folder, "scale-by-occupancy")
+    scaled = one(place, "ScaledObject", "masquerade")
+    assert not [item for item in objects(place) if item["kind"] == "HorizontalPodAutoscaler"]
+    theirs = one(folder, "HorizontalPodAutoscaler", "masquerade")["spec"]
+    spec = scaled["spec"]
+    settings = spec["advanced"]["horizontalPodAutoscalerConfig"]
+    assert spec["scaleTargetRef"]["name"] == theirs["scaleTargetRef"]["name"]
+    assert spec["minReplicaCount"] == theirs["minReplicas"]
+    assert spec["maxReplicaCount"] == theirs["maxReplicas"]
+    assert settings["behavior"] == theirs["behavior"]
+    (trigger,) = spec["triggers"]
+    assert float(trigger["metadata"]["threshold"]) == HEADROOM
+    assert all(isinstance(value, str) for value in trigger["metadata"].values())
+
+
+def test_occupancy_is_asked_of_the_prometheus_that_is_there(tmp_path):
+    place = with_component(tmp_path, "overlays/gpu", "scale-by-occupancy")
+    (trigger,) = one(place, "ScaledObject", "masquerade")["spec"]["triggers"]
+    service = one("cluster/monitoring", "Service", "prometheus")
+    (port,) = service["spec"]["ports"]
+    host = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
+    assert trigger["metadata"]["serverAddress"] == f"http://{host}:{port['port']}"

@@ -30,6 +30,11 @@ COUNTERS = K8S / "cluster" / "gpu-monitoring" / "counters.csv"
 POD = "__meta_kubernetes_pod_"
 
 
+OCCUPANCY = yaml.safe_load(
+    (K8S / "components" / "scale-by-occupancy" / "scaled-object.yaml").read_text()
+)["spec"]["triggers"][0]["metadata"]["query"]
+
+
 def rules():
     return [rule for group in RULES["groups"] for rule in group["rules"]]
 
@@ -41,6 +46,7 @@ def panels():
 def expressions():
     yield from (rule["expr"] for rule in rules())
     yield from (target["expr"] for panel in panels() for target in panel["targets"])
+    yield OCCUPANCY
 
 
 def gpu_metrics():
@@ -131,6 +137,32 @@ def test_promtool_agrees(words):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_full_lane_is_seen_whatever_the_other_does(tmp_path):
+    """Small work fills one pod, large work half of another; the third makes no difference."""
+    lanes = {
+        ("a", "small"): (2, 2),
+        ("a", "large"): (0, 2),
+        ("b", "small"): (0, 4),
+        ("b", "large"): (2, 4),
+        ("c", "all"): (1, 4),
+    }
+    series = [
+        {"series": f'masquerade_{name}{{pod="{pod}",lane="{lane}"}}', "values": f"{value}x10"}
+        for (pod, lane), values in lanes.items()
+        for name, value in zip(("renders_running", "renderer_processes"), values, strict=True)
+    ]
+    expected = {
+        "expr": OCCUPANCY,
+        "eval_time": "2m",
+        "exp_samples": [{"labels": "{}", "value": 1.75}],
+    }
+    case = {"interval": "15s", "input_series": series, "promql_expr_test": [expected]}
+    (tmp_path / "test.yml").write_text(yaml.safe_dump({"rule_files": [], "tests": [case]}))
+    command = [_tool("promtool"), "test", "rules", str(tmp_path / "test.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_dashboard_is_laid_out_without_overlaps():
     taken = set()
     for panel in DASHBOARD["panels"]:
@@ -164,6 +196,7 @@ def test_a_real_prometheus_finds_the_pods_and_has_data_for_every_panel(answer, t
             _until(
                 lambda: ask("masquerade:errors:ratio5m") and ask("masquerade:model_wait:seconds5m")
             )
+            assert ask(OCCUPANCY)
             for panel in panels():
                 for target in panel["targets"]:
                     expression = target["expr"].replace("$__rate_interval", "1m")

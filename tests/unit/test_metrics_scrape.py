@@ -90,15 +90,15 @@ def test_each_check_of_readiness_is_told(settings):
 def test_renders_beyond_the_processes_wait(samples, monkeypatch):
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
     with metrics.at_renderer("photo"), metrics.at_renderer("photo"):
-        assert samples()["masquerade_renders_running",] == 2
+        assert samples()["masquerade_renders_running", ("lane", "all")] == 2
         with metrics.at_renderer("drawing"):
             found = samples()
     assert found["masquerade_renders", ("kind", "photo")] == 2
     assert found["masquerade_renders", ("kind", "drawing")] == 1
-    assert found["masquerade_renderer_processes",] == 2
-    assert found["masquerade_renders_running",] == 2
-    assert found["masquerade_renders_waiting",] == 1
-    assert samples()["masquerade_renders_running",] == 0
+    assert found["masquerade_renderer_processes", ("lane", "all")] == 2
+    assert found["masquerade_renders_running", ("lane", "all")] == 2
+    assert found["masquerade_renders_waiting", ("lane", "all")] == 1
+    assert samples()["masquerade_renders_running", ("lane", "all")] == 0
 
 
 def test_large_renders_wait_only_for_the_processes_that_they_have(settings, monkeypatch):
@@ -107,8 +107,13 @@ def test_large_renders_wait_only_for_the_processes_that_they_have(settings, monk
         for kind in ("drawing", "large", "motion", "photo"):
             stack.enter_context(metrics.at_renderer(kind))
         text = scrape.render(JobQueue(settings), PlayedServer(None), large_apart=True).decode()
-    for line in ("renderer_processes 4.0", "renders_running 3.0", "renders_waiting 1.0"):
-        assert f"masquerade_{line}\n" in text
+    for name, small, large in (
+        ("renderer_processes", 2, 2),
+        ("renders_running", 1, 2),
+        ("renders_waiting", 0, 1),
+    ):
+        assert f'masquerade_{name}{{lane="small"}} {small}.0\n' in text
+        assert f'masquerade_{name}{{lane="large"}} {large}.0\n' in text
 
 
 def test_calls_to_the_object_store_are_timed_failures_too(samples, settings):
