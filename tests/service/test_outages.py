@@ -198,6 +198,8 @@ def test_no_queue(api, stopped, clips):
     start = stopped("redis")
     expected = {"model": True, "storage": True, "queue": False, "renderer": True}
     becomes(lambda: checks(api), expected, "what is ready")
+    assert api.get("/readyz").status_code == 503
+    assert api.get("/readyz?exclude=queue&exclude=storage").status_code == 200  # the kubelet's
     assert photo_works(api)
     problem(api.blur(clips.short()), 503, "queue-unavailable")
     ask = {"json": {"upload_id": api.upload(clips.short())}}
