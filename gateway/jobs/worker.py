@@ -1,9 +1,10 @@
 """The worker: ``masquerade worker [--burst]``, or ``python -m gateway.jobs.worker``.
 
 An RQ worker that forks a work-horse for each job. It differs from RQ's own in that a
-job whose worker vanished is taken up within about half a minute, that a busy worker
-looks after the others' jobs too, that it sweeps what was left behind, and that it hands
-its job back when it is told to stop.
+job whose worker vanished is taken up within about half a minute, that one which was only
+away for that long leaves its job alone when it is back, that a busy worker looks after the
+others' jobs too, that it sweeps what was left behind, and that it hands its job back when
+it is told to stop.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ from typing import Any
 
 from redis.exceptions import RedisError
 from rq import Queue, Worker
+from rq.exceptions import AbandonedJobError
 from rq.executions import Execution
 from rq.job import Job as Message
+from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 
 from gateway import traces
 from gateway.jobs import batch_tasks, segments, tasks
 from gateway.jobs.batches import TRAIN
+from gateway.jobs.leases import is_held, may_judge
 from gateway.jobs.queue import JobQueue, ReliableQueue
 from gateway.jobs.sweep import sweep
 from gateway.launch.manifest import HANDED_BACK
@@ -43,7 +47,7 @@ log = logging.getLogger(__name__)
 _BEAT = 4  # seconds between two signs of life of a running job
 _LEASE = 30  # seconds without one until the job counts as abandoned
 _HURRY = 5.0  # seconds of silence of the store; its work-horse's signs of life wait for it
-_IDLE = 20  # seconds; RQ waits this less 15 for a message, then does its maintenance
+_WAITS_LESS = 15  # seconds by which RQ's wait for a message is shorter than its worker's life
 _FAREWELL = 8.0  # seconds that a training has for its last words
 _PAUSE = 1.0  # seconds between two looks of a burst worker at what the others do
 _PRELOAD = (
@@ -65,11 +69,12 @@ class VideoWorker(Worker):
         batch_tasks.inherited = batch_tasks.Tools.connect(settings)
         self._handing_back = self._trains = False
         self.nothing_left = False
+        self._execution: Execution | None = None
         super().__init__(
             self._jobs.queues(),
             connection=self._jobs.redis,
             serializer=JSONSerializer,
-            worker_ttl=_IDLE,
+            worker_ttl=_BEAT + _WAITS_LESS,
             job_monitoring_interval=_BEAT,
             maintenance_interval=_BEAT,
             default_result_ttl=settings.job_ttl,
@@ -98,6 +103,11 @@ class VideoWorker(Worker):
         """Kill this very work-horse, if it is still there; 0 would be the worker's own group."""
         if horse == self.horse_pid:
             self.kill_horse()
+
+    def prepare_execution(self, job: Message) -> Execution:
+        """In the worker, before it forks."""
+        self._execution = super().prepare_execution(job)
+        return self._execution
 
     def execute_job(self, job: Message, queue: Queue) -> None:
         """Fork a work-horse and watch it to its end."""
@@ -145,6 +155,11 @@ class VideoWorker(Worker):
             # The work-horse goes on; if Redis stays away the lease ends the attempt.
             log.warning("no heartbeat: %s", type(error).__name__)
 
+    def clean_registries(self) -> None:
+        """Give others' abandoned jobs to whoever comes next."""
+        if may_judge(self.connection, _LEASE):
+            super().clean_registries()
+
     def run_maintenance_tasks(self) -> None:
         """Between jobs: RQ's own registries, then our sweep."""
         if not self.horse_pid:
@@ -152,7 +167,48 @@ class VideoWorker(Worker):
         super().run_maintenance_tasks()
         sweep(self._jobs, self._storage, self._settings)
 
+    def handle_job_success(
+        self,
+        job: Message,
+        queue: Queue,
+        started_job_registry: StartedJobRegistry,
+        execution: Execution,
+    ) -> None:
+        """The end of an attempt, unless its job is another's by now."""
+        if is_held(job, execution):
+            super().handle_job_success(job, queue, started_job_registry, execution)
+        else:
+            self._let_go(job, execution)
+
+    def handle_job_failure(
+        self,
+        job: Message,
+        queue: Queue,
+        started_job_registry: StartedJobRegistry | None = None,
+        exc_string: str = "",
+        execution: Execution | None = None,
+    ) -> None:
+        """The same for one that failed."""
+        if execution is None or is_held(job, execution):
+            super().handle_job_failure(job, queue, started_job_registry, exc_string, execution)
+        else:
+            self._let_go(job, execution)
+
+    def _let_go(self, job: Message, execution: Execution) -> None:
+        log.info("an attempt whose job was given to another has ended")
+        self._stopped_job_id = None
+        with self.connection.pipeline() as put:
+            self.cleanup_execution(job, put, execution)
+            if not self.connection.hexists(job.key, "data"):
+                put.delete(job.key)  # nothing but the time of this attempt's end
+            put.execute()
+
+    def _is_held(self, message: Message) -> bool:
+        return self._execution is None or is_held(message, self._execution)
+
     def _horse_died(self, message: Message, *_: Any) -> None:
+        if not self._is_held(message):
+            return
         late = bool(
             message.started_at
             and message.ended_at
@@ -169,6 +225,9 @@ class VideoWorker(Worker):
         """After an exception, or when another worker's job is found abandoned."""
         if kind is batch_tasks.HandedBack:
             _hand_back(message)
+        mine = not issubclass(kind, AbandonedJobError)
+        if mine and not self._is_held(message):
+            return True
         if not issubclass(kind, tasks.TryAgain):  # which has settled its record itself
             self._settle(message, late=False)
         return True

@@ -116,6 +116,25 @@ def test_a_killed_worker_is_followed_by_another(jobs, submit, worker, tmp_path):
     assert jobs.batches.get(batch.id).counters["ms"] == 2000
 
 
+def test_a_worker_that_slept_through_its_lease_disturbs_nobody(jobs, submit, worker, tmp_path):
+    marks = tmp_path / "marks"
+    batch = submit(jobs, {"a.mp4": video(2, seconds=1, marks=str(marks))})
+    first = worker(jobs)
+    wait_for(lambda: marks_of(marks))
+    asleep = [first.pid, int(marks_of(marks)[0].split()[0])]
+    for pid in asleep:
+        os.kill(pid, signal.SIGSTOP)
+    worker(jobs)
+    wait_for(lambda: len(marks_of(marks)) == 2, 60)
+    for pid in asleep:
+        os.kill(pid, signal.SIGCONT)
+    assert ended(jobs, batch) == ("done", [1, 1, 0])
+    assert jobs.batches.get(batch.id).counters["ms"] == 2000
+    wait_for(jobs.idle)
+    assert ended(jobs, submit(jobs, {"b.jpg": photo()})) == ("done", [2, 1, 0])
+    assert first.poll() is None
+
+
 @pytest.mark.parametrize("hang", [False, True])
 def test_a_worker_that_is_told_to_stop_hands_its_item_back(jobs, submit, worker, tmp_path, hang):
     marks = tmp_path / "marks"
@@ -178,6 +197,24 @@ def test_cancelling_kills_what_runs(jobs, submit, worker, tmp_path):
     assert ended(jobs, follow_up)[0] == "done"
     assert one.poll() is None
     assert jobs.batches.get(batch.id).status == "cancelled"
+
+
+def test_no_living_worker_loses_its_item_by_an_outage(settings, submit, worker, tmp_path):
+    marks, folder = tmp_path / "marks", tmp_path / "redis"
+    folder.mkdir()
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(redis_server(folder, keep=True))
+        own = dataclasses.replace(settings, redis_url=url, job_retries=0)  # nothing to lose
+        jobs = JobQueue(own)
+        batch = submit(jobs, {f"{n}.jpg": photo(seconds=14, marks=str(marks)) for n in range(3)})
+        for _ in range(3):
+            worker(jobs, redis_url=url, job_retries=0)
+        wait_for(lambda: len(marks_of(marks)) == 3)
+        stack.close()
+        time.sleep(8)  # longer than a lease
+        with redis_server(folder, keep=True, port=int(url.rsplit(":", 1)[1].split("/")[0])):
+            assert ended(jobs, batch, 60) == ("done", [3, 3, 0])
+            assert len(marks_of(marks)) == 3
 
 
 def test_redis_is_started_anew_amid_a_batch(settings, submit, worker, tmp_path):
