@@ -7,12 +7,13 @@ counted once: only the attempt that holds the task's token can end it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.errors import Cancelled, MasqueradeError, RendererFailed
+from gateway.errors import Cancelled, MasqueradeError, RendererFailed, StorageUnavailable
 from gateway.jobs import listing, rendering, segments, tasks
 from gateway.jobs.batch_queue import BatchQueue
 from gateway.jobs.batches import LIST, TRAIN, Running
@@ -78,11 +79,13 @@ def attempt(
         time.sleep(BACKOFF[min(failures, len(BACKOFF)) - 1])
     task = queue.store.begin(batch, key)
     if task is None:
+        _open_join(queue, batch_id, key)
         return
     try:
         outcome = _doing(key)(_work(task, settings, queue, storage))
-        if outcome is not None:
-            _end(queue, task, outcome)
+        if outcome is not None and _end(queue, task, outcome):
+            with contextlib.suppress(StorageUnavailable):  # the sweep will
+                storage.delete(outcome.leftovers)
     except Cancelled:
         log.info("attempt abandoned: the batch was cancelled or the task taken over")
     except tasks.TryAgain:
@@ -151,18 +154,30 @@ def _work(task: Running, settings: Settings, queue: BatchQueue, storage: Storage
     )
 
 
-def _end(queue: BatchQueue, task: Running, outcome: Outcome) -> None:
-    """Write the end, even when Redis is away for a minute; queue the join that it may open."""
-    store = queue.store
+def _end(queue: BatchQueue, task: Running, outcome: Outcome) -> bool:
+    """Write the end, even when Redis is away for a minute; queue the join that it may open.
+
+    Returns whether it was ours to end.
+    """
     said: list[int] = []
 
     def write() -> bool:
-        said.append(store.end(task, outcome.ending, outcome.record, outcome.counted))
+        said.append(queue.store.end(task, outcome.ending, outcome.record, outcome.counted))
         return bool(said[-1])
 
     tasks.surely(write)
-    if said[-1] == 2:
-        queue.ensure(task.batch.id, [segments.join_of(task.key)])
+    if said[-1] != 1:
+        _open_join(queue, task.batch.id, task.key)
+    return bool(said[-1])
+
+
+def _open_join(queue: BatchQueue, batch_id: str, key: str) -> None:
+    """After a segment, whose end may have been written by an attempt that then died: queue
+    the join if it is its turn.
+    """
+    join = segments.join_of(key) if key.startswith("s-") else ""
+    if join and queue.store.state(batch_id, join) == "queued":
+        queue.ensure(batch_id, [join])
 
 
 def _reason(error: MasqueradeError) -> dict[str, object]:

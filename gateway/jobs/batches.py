@@ -297,6 +297,18 @@ class BatchStore:
             for key, state in self.redis.hscan_iter(_keys(batch_id)[2], count=1000):
                 yield key.decode(), state.decode()
 
+    def some_states(self, batch_id: str, cursor: int) -> tuple[int, list[tuple[str, str]]]:
+        """About a thousand of them, and the cursor of the next ones, 0 after the last."""
+        with redis_errors():
+            found: Any = self.redis.hscan(_keys(batch_id)[2], cursor, count=1000)
+        return found[0], [(key.decode(), state.decode()) for key, state in found[1].items()]
+
+    def state(self, batch_id: str, key: str) -> str:
+        """A task's state, '' when there is no such task."""
+        with redis_errors():
+            state: Any = self.redis.hget(_keys(batch_id)[2], key)
+        return state.decode() if state else ""
+
     def running(self, batch_id: str) -> dict[str, dict[str, Any]]:
         """What the running tasks last told of themselves."""
         with redis_errors():

@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO
 
 from gateway.errors import Cancelled, EmptyUpload, TooLarge, UnsupportedMedia
 from gateway.jobs.batch_queue import BatchQueue
-from gateway.jobs.batches import Ending, Running, join_key, segment_keys
+from gateway.jobs.batches import Ending, Running, segment_keys
 from gateway.jobs.tasks import MODEL_PATIENCE, fd_path
 from gateway.jobs.trees import Note, Tree, open_tree
 from gateway.media.names import forecast, is_media, with_extension
@@ -32,11 +32,15 @@ Told = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended, what to remember of it, and what it adds to the batch's counters."""
+    """How a task ended, what to remember of it, and what it adds to the batch's counters.
+
+    leftovers: keys of our bucket that nobody needs once the end is written.
+    """
 
     ending: Ending
     record: Mapping[str, Any] = field(default_factory=dict)
     counted: Mapping[str, int] = field(default_factory=dict)
+    leftovers: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -184,6 +188,15 @@ def video_record(result: str, report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def plan_record(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of one whose report is gone: its faces are not known."""
+    seconds = plan["ms"] / 1000
+    return {
+        **{"output": plan["result"], "kind": "video"},
+        **{"frames": plan["frames"], "seconds": seconds},
+    }
+
+
 def video_counts(report: Mapping[str, Any]) -> dict[str, int]:
     """What a blurred video adds to its batch."""
     milliseconds = round(1000 * float(report["seconds"]))
@@ -219,5 +232,4 @@ def _split(work: Work, source: str, limits: Any, result: str, version: str, size
 
 
 def _queue_segments(work: Work, count: int) -> None:
-    key = work.task.key
-    work.queue.ensure(work.task.batch.id, [*segment_keys(key, count), join_key(key)])
+    work.queue.ensure(work.task.batch.id, segment_keys(work.task.key, count))

@@ -1,6 +1,6 @@
 """A long video over many workers: one segment of it, and the join of all.
 
-The parts lie under ``work/<batch>/<item>/`` in our bucket until they are joined; a sweep
+The parts lie under ``work/<batch>/<item>/`` in our bucket until their join has ended; a sweep
 deletes what a cancel or a failure leaves.
 """
 
@@ -13,10 +13,10 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
-from gateway.errors import Conflict, StorageUnavailable
+from gateway.errors import Conflict, NotFound
 from gateway.jobs.batches import item_of, join_key
 from gateway.jobs.kept import Kept
-from gateway.jobs.rendering import MP4, Outcome, Told, Work, video_record
+from gateway.jobs.rendering import MP4, Outcome, Told, Work, plan_record, video_record
 from gateway.jobs.tasks import MODEL_PATIENCE, fd_path
 from gateway.storage import WORK
 
@@ -66,12 +66,26 @@ def blur_segment(work: Work) -> Outcome:
 
 
 def join(work: Work) -> Outcome:
-    """Join a video's segments without encoding again, and store it."""
+    """Join a video's segments without encoding again, and store it.
+
+    Done, too, when that was done before and its parts are gone: Redis may have lost the end.
+    """
+    plan = _plan(work)
+    try:
+        return _join(work, plan)
+    except NotFound:
+        output = work.tree(work.task.batch.spec.output)
+        if output.note(plan["result"]) != work.note(plan["version"]):
+            raise
+        return Outcome("done", plan_record(plan))
+
+
+def _join(work: Work, plan: dict[str, Any]) -> Outcome:
     from gateway.models import VideoDetector
     from gateway.pipelines.segments import Segment
     from gateway.pipelines.segments import join as join_parts
 
-    plan, name = _plan(work), _name(work)
+    name = _name(work)
     tell = work.progress(name)
     segments = [Segment(**segment) for segment in plan["segments"]]
     places = [_places(work, number) for number in range(len(segments))]
@@ -99,9 +113,12 @@ def join(work: Work) -> Outcome:
         )
         note = work.note(plan["version"])
         work.store(plan["result"], out, MP4, note, {"kind": "video", **report})
-    with contextlib.suppress(StorageUnavailable):  # the sweep will
-        work.storage.delete([key for place in places for key in place])
-    return Outcome("done", video_record(plan["result"], report), {"faces": int(report["tracks"])})
+    return Outcome(
+        "done",
+        video_record(plan["result"], report),
+        {"faces": int(report["tracks"])},
+        leftovers=[key for place in places for key in place],
+    )
 
 
 def _plan(work: Work) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from gateway.jobs import sweep
+from gateway.jobs.batch_queue import message_id
+from gateway.jobs.batches import item_key, join_key
 from gateway.jobs.kept import Kept
 from gateway.jobs.queue import JobQueue
-from tests.batch_standin import content, numbers, video
+from tests.batch_standin import content, numbers, photo, video
 from tests.servers import keys
 
 # long videos
@@ -63,6 +65,49 @@ def test_work_of_ended_batches_is_swept(queue, settings, submit, put, work, stor
     assert sweep.old_work(jobs, storage) == 0
     queue.cancel(queue.get(batch.id))
     assert sweep.old_work(jobs, storage) == 2
+
+
+def test_a_join_that_dies_before_its_end_is_written_is_done_once(
+    queue, submit, put, work, storage, monkeypatch
+):
+    put({"a.mp4": video(30)})
+    batch = submit()
+    work(most=5, segment_seconds=10.0)
+    real = queue.store.end
+
+    def dies(task, *rest):
+        if task.key.startswith("j-"):
+            raise KeyboardInterrupt
+        return real(task, *rest)
+
+    monkeypatch.setattr(queue.store, "end", dies)
+    with pytest.raises(KeyboardInterrupt):
+        work(segment_seconds=10.0)
+    monkeypatch.setattr(queue.store, "end", real)
+    assert "out/a.mp4" in keys(storage)
+    queue.rq.fetch_job(message_id(batch.id, join_key(item_key("a.mp4")))).delete()
+    assert queue.mend(queue.get(batch.id)) == 1
+    work(segment_seconds=10.0)
+    assert numbers(queue, batch) == ("done", {"total": 1, "done": 1, "skipped": 0, "failed": 0})
+    assert queue.get(batch.id).counters["faces"] == 1
+    assert [k for k in keys(storage) if k.startswith("work/")] == []
+
+
+def test_a_join_whose_end_was_forgotten_is_done(queue, submit, put, work, storage):
+    put({"a.mp4": video(30), "b.jpg": photo()})
+    batch = submit()
+    work(most=6, segment_seconds=10.0)
+    (done,) = queue.store.ended(batch.id, "done", 0, 9)
+    assert done["name"] == "a.mp4"
+    record, item = f"masquerade:batch:{batch.id}", item_key("a.mp4")
+    queue.redis.hset(f"{record}:states", mapping={item: "split", join_key(item): "queued"})
+    queue.redis.hincrby(record, "open", 2)
+    queue.redis.hincrby(record, "done", -1)
+    queue.ensure(batch.id, [join_key(item)])
+    work(segment_seconds=10.0)
+    assert numbers(queue, batch) == ("done", {"total": 2, "done": 2, "skipped": 0, "failed": 0})
+    ended = {e["name"]: e for e in queue.store.ended(batch.id, "done", 0, 9)}
+    assert (ended["a.mp4"]["output"], ended["a.mp4"]["frames"]) == ("a.mp4", 300)
 
 
 # what stays on a worker's disk
