@@ -1,7 +1,8 @@
 """Handing a batch's tasks to workers: one RQ message each, in a queue behind the single jobs.
 
 A message is a batch's id and a task's key. Its own id is made of both, so that a task cannot
-wait twice, and whoever finds one missing may put it back.
+wait twice, and whoever finds one missing may put it back. Inputs wait their turn; what ends a
+video that was begun, or lets a batch begin, goes before them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import WatchError
 from rq import Queue, Retry
 from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
@@ -21,7 +23,7 @@ from rq.serializers import JSONSerializer
 from gateway import carry
 from gateway.access.owner import NO_SUCH_JOB
 from gateway.errors import Conflict, NotFound
-from gateway.jobs.batches import TRAIN, Batch, BatchStore, first_task
+from gateway.jobs.batches import LIST, TRAIN, Batch, BatchStore, first_task, item_of
 from gateway.jobs.spec import Spec
 from gateway.jobs.store import redis_errors
 from gateway.settings import Settings
@@ -100,25 +102,39 @@ class BatchQueue:
         """Queue those of these tasks that are in no queue and in no worker's hands."""
         for chunk in _chunks(keys):
             with redis_errors():
-                look = self.redis.pipeline(transaction=False)
-                for key in chunk:
-                    look.hget(self._message_key(batch_id, key), "status")
-                missing = [
-                    key
-                    for key, status in zip(chunk, look.execute(), strict=True)
-                    if status not in _WAITING
-                ]
-                if not missing:
-                    continue
-                put = self.redis.pipeline()
-                put.delete(*(self._message_key(batch_id, key) for key in missing))
-                for queue, keys in (
-                    (self.rq, [key for key in missing if key != TRAIN]),
-                    (self.training, [key for key in missing if key == TRAIN]),
-                ):
-                    messages = [self._message(batch_id, key) for key in keys]
-                    queue.enqueue_many(messages, pipeline=put)
+                while not self._put(batch_id, chunk):
+                    pass  # somebody put one of them just now
+
+    def _put(self, batch_id: str, keys: Sequence[str]) -> bool:
+        """Queue the missing ones, unless anything about them changes meanwhile (False)."""
+        with self.redis.pipeline() as put:
+            put.watch(*(self._message_key(batch_id, key) for key in keys))
+            known = self._known(batch_id, keys)
+            missing = [key for key, is_known in zip(keys, known, strict=True) if not is_known]
+            if not missing:
+                return True
+            put.multi()
+            put.delete(*(self._message_key(batch_id, key) for key in missing))
+            urgent = [key for key in reversed(missing) if _is_urgent(key)]
+            usual = [key for key in missing if not _is_urgent(key)]
+            for queue, chosen in (
+                (self.rq, [key for key in (*urgent, *usual) if key != TRAIN]),
+                (self.training, [key for key in usual if key == TRAIN]),
+            ):
+                messages = [self._message(batch_id, key) for key in chosen]
+                queue.enqueue_many(messages, pipeline=put)
+            try:
                 put.execute()
+            except WatchError:
+                return False
+            return True
+
+    def _known(self, batch_id: str, keys: Sequence[str]) -> list[bool]:
+        """Which of these tasks are in a queue or in a worker's hands."""
+        look = self.redis.pipeline(transaction=False)
+        for key in keys:
+            look.hget(self._message_key(batch_id, key), "status")
+        return [status in _WAITING for status in look.execute()]
 
     def mend(self, batch: Batch) -> int:
         """Queue again what waits or runs by its record, yet is in no queue and no hands.
@@ -126,20 +142,25 @@ class BatchQueue:
         Returns how many tasks that were. Nothing is lost this way when a process dies between
         a record and its message, or Redis has lost its last second.
         """
-        mended = 0
-        for chunk in _chunks(self.store.states(batch.id)):
-            open_ = [key for key, state in chunk if state == "queued" or state[:8] == "running:"]
-            with redis_errors():
-                look = self.redis.pipeline(transaction=False)
-                for key in open_:
-                    look.hget(self._message_key(batch.id, key), "status")
-                found = look.execute() if open_ else []
-            lost = [k for k, status in zip(open_, found, strict=True) if status not in _WAITING]
-            for key in lost:
-                self.store.release(batch, key)
-            self.ensure(batch.id, lost)
-            mended += len(lost)
-        return mended
+        return sum(self._mend(batch, chunk) for chunk in _chunks(self.store.states(batch.id)))
+
+    def mend_part(self, batch: Batch, cursor: int) -> tuple[int, int]:
+        """The same for about a thousand of its tasks.
+
+        cursor: 0, then what the last call answered with; when that is 0 it was the last part.
+        """
+        cursor, states = self.store.some_states(batch.id, cursor)
+        return sum(self._mend(batch, chunk) for chunk in _chunks(states)), cursor
+
+    def _mend(self, batch: Batch, states: Sequence[tuple[str, str]]) -> int:
+        open_ = [key for key, state in states if state == "queued" or state[:8] == "running:"]
+        with redis_errors():
+            known = self._known(batch.id, open_) if open_ else []
+        lost = [key for key, is_known in zip(open_, known, strict=True) if not is_known]
+        for key in lost:
+            self.store.release(batch, key)
+        self.ensure(batch.id, lost)
+        return len(lost)
 
     def idle(self) -> bool:
         """Whether no message of a batch waits or is in a worker's hands."""
@@ -151,7 +172,7 @@ class BatchQueue:
             return int(self.redis.llen(self.rq.key)) + int(self.redis.llen(self.training.key))
 
     def _message(self, batch_id: str, key: str) -> Any:
-        retries = self._settings.job_retries
+        retries, urgent = self._settings.job_retries, _is_urgent(key)
         return Queue.prepare_data(
             _TASK,
             args=(batch_id, key),
@@ -162,7 +183,8 @@ class BatchQueue:
             else self._settings.video_deadline,
             result_ttl=_SUCCESSES_KEPT,
             failure_ttl=_FAILURES_KEPT,
-            retry=Retry(max=retries) if retries else None,
+            retry=Retry(max=retries, enqueue_at_front=urgent) if retries else None,
+            at_front=urgent,
             meta=carry.meta(),
         )
 
@@ -180,6 +202,11 @@ class BatchQueue:
 def message_id(batch_id: str, key: str) -> str:
     """RQ's id of a task."""
     return f"{batch_id}-{key}"
+
+
+def _is_urgent(key: str) -> bool:
+    """Whether a task goes before those that wait: what lists, and all of a split video."""
+    return key == LIST or bool(item_of(key))
 
 
 def is_idle(redis: Redis, queues: Iterable[Queue]) -> bool:

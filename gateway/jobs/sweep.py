@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import logging
 import time
+from bisect import bisect_left
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from rq.job import JobStatus
 
 from gateway.errors import MasqueradeError
 from gateway.jobs import tasks
+from gateway.jobs.batches import Batch
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.store import redis_errors
 from gateway.settings import Settings
@@ -24,6 +28,8 @@ log = logging.getLogger(__name__)
 _SOON, _OFTEN, _SELDOM = 10, 30, 3600  # seconds between two sweeps of a kind, over all workers
 _LATE = 300  # seconds in which a write that was given up may still arrive
 _MARGIN = timedelta(minutes=15)  # for a request that is just taking an upload in
+_PARTS = 10  # thousands of tasks that are looked at in one round while others are at work
+_MENDED = "masquerade:mended"  # batch and cursor from which the next round goes on
 _SETTLING = 60  # seconds in which a new record's message may still be on its way
 _ENDED = (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED, JobStatus.FINISHED)
 
@@ -83,18 +89,37 @@ def lost_jobs(queue: JobQueue, storage: Storage) -> None:
 def lost_tasks(queue: JobQueue, settings: Settings) -> int:
     """Queue again what batches wait for though nobody has it; returns how many that were.
 
-    Looked for only while no task is queued or at work: earlier none can be known to be lost
-    without reading all of them.
+    All of it while no task is queued or at work, else a part at a time, going round.
     """
-    if not queue.batches.idle():
-        return 0
-    mended = 0
-    for batch_id in queue.batches.store.live_ids():
-        batch = queue.batches.store.get(batch_id)
-        if batch is not None and batch.live and batch.queue == settings.queue_name:
-            mended += queue.batches.mend(batch)
+    batches = queue.batches
+    found = (batches.store.get(batch_id) for batch_id in sorted(batches.store.live_ids()))
+    ours = [b for b in found if b is not None and b.live and b.queue == settings.queue_name]
+    mended = sum(map(batches.mend, ours)) if batches.idle() else _mend_parts(queue, ours)
     if mended:
         log.warning("%d tasks whose messages were lost are queued again", mended)
+    return mended
+
+
+def _mend_parts(queue: JobQueue, ours: Sequence[Batch]) -> int:
+    """Go on where the last round, whoever's it was, has stopped."""
+    with redis_errors():
+        place: Any = queue.redis.get(_MENDED)
+    batch_id, _, cursor = (place or b"").decode().partition(" ")
+    at = bisect_left(ours, batch_id, key=lambda batch: batch.id)
+    mended = 0
+    for _ in range(_PARTS):
+        if at >= len(ours):
+            batch_id = ""
+            break
+        if ours[at].id != batch_id:
+            batch_id, cursor = ours[at].id, "0"
+        found, after = queue.batches.mend_part(ours[at], int(cursor))
+        mended, cursor = mended + found, str(after)
+        if not after:
+            at += 1
+            batch_id = ours[at].id if at < len(ours) else ""
+    with redis_errors():
+        queue.redis.set(_MENDED, f"{batch_id} {cursor}", ex=_SELDOM)
     return mended
 
 

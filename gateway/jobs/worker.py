@@ -36,7 +36,7 @@ from gateway.jobs import batch_tasks, segments, tasks
 from gateway.jobs.batches import TRAIN
 from gateway.jobs.leases import is_held, may_judge
 from gateway.jobs.queue import JobQueue, ReliableQueue
-from gateway.jobs.sweep import sweep
+from gateway.jobs.sweep import lost_tasks, sweep
 from gateway.launch.manifest import HANDED_BACK
 from gateway.logs import configuration
 from gateway.settings import Settings
@@ -128,7 +128,7 @@ class VideoWorker(Worker):
             )
             if found or timeout is not None:
                 return found
-            if self._jobs.idle():
+            if self._jobs.idle() and not lost_tasks(self._jobs, self._settings):
                 self.nothing_left = True
                 return None
             time.sleep(_PAUSE)

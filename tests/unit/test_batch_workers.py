@@ -86,6 +86,14 @@ def test_workers_do_a_batch_together_and_leave(jobs, submit, worker, storage):
     assert len([key for key in keys(storage) if key.startswith("out/")]) == 11
 
 
+def test_a_burst_worker_mends_what_was_lost_before_it_leaves(jobs, submit, worker):
+    batch = submit(jobs, {"a.jpg": photo()})
+    jobs.batches.rq.empty()
+    jobs.redis.set("masquerade:swept:often", 1)  # no sweep does it
+    assert worker(jobs, "--burst").wait(30) == 0
+    assert ended(jobs, batch) == ("done", [1, 1, 0])
+
+
 def test_a_work_horse_that_dies_is_followed_by_another(jobs, submit, worker, tmp_path):
     marks = tmp_path / "marks"
     batch = submit(jobs, {"a.jpg": photo(crash=[1], marks=str(marks)), "b.jpg": photo()})
