@@ -3,7 +3,8 @@
 A played file is a JPEG's or an MP4's first bytes and then JSON that says what happens to it:
 ``seconds`` of sleep, ``length`` of a video in s, ``crash`` (SIGKILL on these attempts),
 ``error`` (a code, on the attempts ``fail_on``), ``hang``. ``marks`` is a file to which each
-attempt adds a line. A video longer than ``SEGMENT`` seconds is split.
+attempt adds a line. A video longer than ``SEGMENT`` seconds is split. ``PLAYED_LISTING`` in the
+environment makes the listing's page and bound smaller.
 """
 
 from __future__ import annotations
@@ -132,13 +133,15 @@ def modules():
 def install() -> None:
     """Put the played pipelines in place of the real ones, in this process."""
     import gateway.media.video
-    from gateway.jobs import batch_tasks, worker
+    from gateway.jobs import batch_tasks, listing, worker
 
     sys.modules.update(modules())
     gateway.media.video.probe = probe
     # As in earnest, but sooner: this is what tests wait for.
     batch_tasks.BACKOFF = (0.3, 0.6)
     worker._BEAT, worker._LEASE = 1, 6
+    if sizes := os.environ.get("PLAYED_LISTING"):
+        listing.PAGE, listing.MOST_WAITING = map(int, sizes.split())
 
 
 def content(storage: Storage, key: str) -> bytes:

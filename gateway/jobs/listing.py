@@ -8,18 +8,21 @@ from pathlib import PurePosixPath
 
 from gateway.errors import Cancelled, EmptyInput
 from gateway.jobs.rendering import Outcome, Work
+from gateway.jobs.tasks import Paused
 from gateway.jobs.trees import Entry
 from gateway.media.names import is_media
 
 PAGE = 1000
 """Inputs that are noted and queued together."""
+MOST_WAITING = 20_000
+"""Tasks (3 KB of Redis each) beyond which the listing goes on when those have been done."""
 
 
 def list_inputs(work: Work) -> Outcome:
     """Note every photo and video of the input and queue it; the cursor follows the queue.
 
     Raises:
-        EmptyInput: there is none. Cancelled: the batch is over.
+        EmptyInput: there is none. Cancelled: the batch is over. Paused: enough wait for now.
     """
     store, batch = work.queue.store, work.task.batch
     tell = work.progress(batch.spec.input)
@@ -34,6 +37,9 @@ def list_inputs(work: Work) -> Outcome:
         store.move_cursor(batch.id, page[-1].name)
         found += len(media)
         tell("list", found, 0)
+        if work.queue.depth() > MOST_WAITING:
+            store.end(work.task, "queued")
+            raise Paused
     now = store.get(batch.id)
     if now is not None and not now.counters["total"]:
         raise EmptyInput(f"no photo or video lies under {batch.spec.input}")

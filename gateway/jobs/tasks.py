@@ -61,6 +61,10 @@ class TryAgain(Exception):
     """Raised out of the task so that RQ queues the job again; the record says "queued"."""
 
 
+class Paused(TryAgain):
+    """The same for what did a part and goes on behind those that wait; it counts as no attempt."""
+
+
 def blur_video_job(job_id: str) -> None:
     """The task that RQ calls in the work-horse; the message is the job's id."""
     settings = Settings.from_env()

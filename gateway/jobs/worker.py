@@ -223,8 +223,8 @@ class VideoWorker(Worker):
 
     def _attempt_ended(self, message: Message, kind: type, *_: Any) -> bool:
         """After an exception, or when another worker's job is found abandoned."""
-        if kind is batch_tasks.HandedBack:
-            _hand_back(message)
+        if kind in (batch_tasks.HandedBack, tasks.Paused):
+            _hand_back(message, first=kind is batch_tasks.HandedBack)
         mine = not issubclass(kind, AbandonedJobError)
         if mine and not self._is_held(message):
             return True
@@ -253,10 +253,10 @@ def is_training(message: Message) -> bool:
     return list(message.args)[1:] == [TRAIN]
 
 
-def _hand_back(message: Message) -> None:
-    """RQ is about to try it again: next, and not at the job's expense."""
+def _hand_back(message: Message, first: bool = True) -> None:
+    """RQ is about to try it again: next or last, and not at the job's expense."""
     message.retries_left = (message.retries_left or 0) + 1
-    message.enqueue_at_front_on_retry = True
+    message.enqueue_at_front_on_retry = first
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -48,8 +48,9 @@ def worker(settings, tmp_path):
     """Starts real workers."""
     with contextlib.ExitStack() as stack:
 
-        def start(jobs, *arguments, wait=True, **changes):
+        def start(jobs, *arguments, wait=True, listing="", **changes):
             env = as_env(dataclasses.replace(settings, segment_seconds=10.0, **changes))
+            env["PLAYED_LISTING"] = listing
             command = [sys.executable, "-m", "tests.batch_standin", *arguments]
             before = jobs.redis.scard("rq:workers")
             up = lambda: not wait or jobs.redis.scard("rq:workers") > before  # noqa: E731
@@ -84,6 +85,12 @@ def test_workers_do_a_batch_together_and_leave(jobs, submit, worker, storage):
     assert [one.wait(20) for one in burst] == [0, 0]
     assert jobs.idle()
     assert len([key for key in keys(storage) if key.startswith("out/")]) == 11
+
+
+def test_a_listing_that_waits_costs_no_attempt(jobs, submit, worker):
+    batch = submit(jobs, {f"{n}.jpg": photo() for n in range(12)})
+    assert worker(jobs, "--burst", job_retries=0, wait=False, listing="2 3").wait(30) == 0
+    assert ended(jobs, batch) == ("done", [12, 12, 0])
 
 
 def test_a_burst_worker_mends_what_was_lost_before_it_leaves(jobs, submit, worker):

@@ -67,8 +67,8 @@ def work(queue, settings, storage, played):
             left = job.retries_left or 0
             try:
                 batch_tasks.attempt(batch_id, key, own, queue, storage, left)
-            except tasks.TryAgain:
-                job.retries_left = left - 1
+            except tasks.TryAgain as again:
+                job.retries_left = left - (not isinstance(again, tasks.Paused))
                 queue.rq._enqueue_job(job)
             else:
                 job.delete()

@@ -138,6 +138,21 @@ def test_a_listing_goes_on_where_it_was(queue, submit, put, work, storage, setti
     assert numbers(queue, batch) == ("done", {"total": 10, "done": 10, "skipped": 0, "failed": 0})
 
 
+def test_a_listing_waits_while_enough_is_queued(queue, submit, put, work, monkeypatch):
+    monkeypatch.setattr(listing, "PAGE", 2)
+    monkeypatch.setattr(listing, "MOST_WAITING", 3)
+    put({f"{n:02}.jpg": photo() for n in range(10)})
+    batch = submit()
+    work(most=1)
+    assert queue.get(batch.id).cursor == "03.jpg"
+    assert queue.rq.get_job_ids()[-1].endswith("-list")  # in no worker's hands meanwhile
+    assert queue.depth() == 5
+    assert not queue.get(batch.id).listed
+    work()
+    assert numbers(queue, batch) == ("done", {"total": 10, "done": 10, "skipped": 0, "failed": 0})
+    assert queue.get(batch.id).listed
+
+
 def test_nothing_to_do_is_told(queue, submit, put, work):
     put({"notes.txt": b"x"})
     batch = submit()
