@@ -110,6 +110,12 @@ class Settings:
     job_retries: int = _knob(
         2, "count", "how often a job whose worker died is tried again", _natural
     )
+    job_patience: float = _knob(
+        900.0,
+        "s",
+        "how long a job waits for a store or model that is away before that counts as a failure",
+        _natural,
+    )
     batch_buckets: str = _knob(
         "", "names", "further buckets that batches may read and write, with commas between them"
     )

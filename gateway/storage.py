@@ -347,6 +347,15 @@ def was_denied(error: StorageUnavailable) -> bool:
     return isinstance(cause, ClientError) and cause.response["Error"]["Code"] in _DENIED
 
 
+def may_recover(error: StorageUnavailable) -> bool:
+    """Whether the store did not answer or said that it fails, rather than that it will not."""
+    cause = error.__cause__
+    if not isinstance(cause, ClientError):
+        return True
+    status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+    return status >= 500 or status == 429
+
+
 def _etag(answer: Mapping[str, Any]) -> str:
     return str(answer.get("ETag", "")).strip('"')
 

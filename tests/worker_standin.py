@@ -60,6 +60,6 @@ if __name__ == "__main__":
     from gateway.jobs import tasks, worker
 
     # As in earnest, but sooner: this is what tests wait for.
-    tasks.BACKOFF = (0.5, 1.0)
+    tasks.BACKOFF = tasks.PAUSES = (0.5, 1.0)
     worker._BEAT, worker._LEASE = 1, 6
     sys.exit(worker.main())

@@ -55,8 +55,8 @@ def work(batch_id: str, key: str) -> None:
     """The task that RQ calls in the work-horse."""
     tools = inherited or Tools.connect(Settings.from_env())
     name, kind = f"batch-{batch_id[:6]}-{key[:8]}", _KINDS.get(key) or _KINDS[key[:2]]
-    with tasks.under_way(kind, name, tools.settings) as retries_left:
-        attempt(batch_id, key, tools.settings, tools.queue, tools.storage, retries_left)
+    with tasks.under_way(kind, name, tools.settings) as chances:
+        attempt(batch_id, key, tools.settings, tools.queue, tools.storage, chances)
 
 
 def attempt(
@@ -65,17 +65,17 @@ def attempt(
     settings: Settings,
     queue: BatchQueue,
     storage: Storage,
-    retries_left: int,
+    chances: tasks.Chances,
 ) -> None:
     """One attempt at a task, to its end.
 
     Raises:
-        TryAgain: it failed for a passing reason and attempts are left.
+        TryAgain: it failed for a passing reason, and attempts or patience are left.
     """
     batch = queue.store.get(batch_id)
     if batch is None or not batch.live:
         return
-    if failures := settings.job_retries - retries_left:
+    if failures := settings.job_retries - chances.retries:
         time.sleep(BACKOFF[min(failures, len(BACKOFF)) - 1])
     task = queue.store.begin(batch, key)
     if task is None:
@@ -94,8 +94,9 @@ def attempt(
         public = tasks.public_error(error)
         unknown = tasks.unless_public(error)
         log.warning("attempt failed: %s: %s", public.code, public, exc_info=unknown)
-        if public.status in (429, 503) and retries_left and queue.store.end(task, "queued"):
-            raise tasks.TryAgain(public.code) from error
+        again = tasks.try_again(public, chances)
+        if again and queue.store.end(task, "queued"):
+            raise again from error
         _end(queue, task, Outcome("failed", _reason(public)))
 
 

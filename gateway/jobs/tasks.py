@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import IO, Any
 
 from redis import Redis
@@ -32,8 +33,10 @@ from gateway.errors import (
     DeadlineExceeded,
     DiskFull,
     MasqueradeError,
+    ModelUnavailable,
     QueueUnavailable,
     RendererFailed,
+    RendererUnavailable,
     StorageUnavailable,
     TooLarge,
     is_disk_full,
@@ -44,12 +47,15 @@ from gateway.jobs.queue import JobQueue
 from gateway.jobs.store import Job, JobStore, leave_to_sweep
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import Settings
-from gateway.storage import RESULTS, Storage, new_token
+from gateway.storage import RESULTS, Storage, may_recover, new_token
 
 log = logging.getLogger(__name__)
 
 BACKOFF = (2, 10)  # seconds before the second and every later attempt
+PAUSES = (2.0, 60.0)  # seconds, the first and the longest, between attempts while something is away
+_AWAY = (ModelUnavailable, RendererUnavailable, StorageUnavailable, QueueUnavailable)
 _FINISH_TRIES = 20
+WAITED = "waited"  # in a message's meta: seconds for which it has waited for what was away
 MODEL_PATIENCE = 30.0  # seconds to wait for a model that is away, before the attempt fails
 _RESULT_FIELDS = (
     *("width", "height", "frames", "seconds", "tracks"),
@@ -65,17 +71,36 @@ class Paused(TryAgain):
     """The same for what did a part and goes on behind those that wait; it counts as no attempt."""
 
 
+class Away(TryAgain):
+    """The same after ``pause`` seconds, at no attempt's expense: what it needs is away."""
+
+    def __init__(self, code: str, pause: float) -> None:
+        super().__init__(code)
+        self.pause = pause
+
+
+@dataclass(frozen=True)
+class Chances:
+    """What a job has left: attempts after this one, and seconds that it may wait for what is
+    away; ``waited`` of them are over.
+    """
+
+    retries: int = 0
+    patience: float = 0.0
+    waited: float = 0.0
+
+
 def blur_video_job(job_id: str) -> None:
     """The task that RQ calls in the work-horse; the message is the job's id."""
     settings = Settings.from_env()
-    with under_way("video", f"job-{job_id[:6]}", settings) as retries_left:
-        attempt(job_id, settings, JobQueue(settings).store, Storage(settings), retries_left)
+    with under_way("video", f"job-{job_id[:6]}", settings) as chances:
+        attempt(job_id, settings, JobQueue(settings).store, Storage(settings), chances)
 
 
 @contextlib.contextmanager
-def under_way(kind: str, name: str, settings: Settings) -> Iterator[int]:
+def under_way(kind: str, name: str, settings: Settings) -> Iterator[Chances]:
     """Around an attempt in a work-horse: its log line and its span, under the id and in the
-    trace of the request that asked for it. Yields how often it may be tried again.
+    trace of the request that asked for it. Yields what it has left.
     """
     message = get_current_job()
     meta = message.meta if message else {}
@@ -84,7 +109,8 @@ def under_way(kind: str, name: str, settings: Settings) -> Iterator[int]:
     begun, status = time.perf_counter(), "ended"
     try:
         with traces.span(f"job {kind}", "consumer", parent=meta):
-            yield (message.retries_left or 0) if message else 0
+            retries = (message.retries_left or 0) if message else 0
+            yield Chances(retries, settings.job_patience, meta.get(WAITED, 0.0))
     except BaseException:
         status = "broken off"
         raise
@@ -95,12 +121,12 @@ def under_way(kind: str, name: str, settings: Settings) -> Iterator[int]:
 
 
 def attempt(
-    job_id: str, settings: Settings, store: JobStore, storage: Storage, retries_left: int
+    job_id: str, settings: Settings, store: JobStore, storage: Storage, chances: Chances
 ) -> None:
     """One attempt at a job, to its end.
 
     Raises:
-        TryAgain: it failed for a passing reason and attempts are left.
+        TryAgain: it failed for a passing reason, and attempts or patience are left.
     """
     job = store.get(job_id)
     if job is None:
@@ -124,8 +150,9 @@ def attempt(
     except Exception as error:
         public = public_error(error)
         log.warning("attempt failed: %s: %s", public.code, public, exc_info=unless_public(error))
-        if public.status in (429, 503) and retries_left and store.requeue(running):
-            raise TryAgain(public.code) from error
+        again = try_again(public, chances)
+        if again and store.requeue(running):
+            raise again from error
         surely(lambda: store.fail(running, public.code, str(public)))
     finally:
         clean(store, storage, running, unwanted)
@@ -236,6 +263,23 @@ def public_error(error: BaseException) -> MasqueradeError:
     if is_out_of_memory(error):
         return TooLarge("the video needs more memory than the service has")
     return MasqueradeError("the video could not be processed; the server's log says why")
+
+
+def try_again(error: MasqueradeError, chances: Chances) -> TryAgain | None:
+    """How to go on after an error that may pass; None when it is the job's end.
+
+    The pauses for what is away grow with what was waited already.
+    """
+    away = isinstance(error, _AWAY)
+    if isinstance(error, StorageUnavailable):
+        away = may_recover(error)
+    left = chances.patience - chances.waited
+    if away and left > 0:
+        shortest, longest = PAUSES
+        return Away(error.code, min(max(chances.waited, shortest), longest, left))
+    if error.status in (429, 503) and chances.retries:
+        return TryAgain(error.code)
+    return None
 
 
 def unless_public(error: BaseException) -> BaseException | None:

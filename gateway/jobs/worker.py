@@ -221,8 +221,15 @@ class VideoWorker(Worker):
             _hand_back(message)
         self._settle(message, late)
 
-    def _attempt_ended(self, message: Message, kind: type, *_: Any) -> bool:
+    def _attempt_ended(
+        self, message: Message, kind: type, error: BaseException | None = None, *_: Any
+    ) -> bool:
         """After an exception, or when another worker's job is found abandoned."""
+        if isinstance(error, tasks.Away):
+            # Here, out of the attempt's deadline; who has the fault waits, not who takes over.
+            time.sleep(error.pause)
+            message.meta[tasks.WAITED] = message.meta.get(tasks.WAITED, 0.0) + error.pause
+            _hand_back(message)
         if kind in (batch_tasks.HandedBack, tasks.Paused):
             _hand_back(message, first=kind is batch_tasks.HandedBack)
         mine = not issubclass(kind, AbandonedJobError)

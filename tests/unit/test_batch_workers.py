@@ -118,6 +118,22 @@ def test_what_always_kills_its_work_horse_is_a_dead_letter(jobs, submit, worker)
     assert (failure["name"], failure["code"]) == ("a.jpg", "renderer-failed")
 
 
+def test_an_item_outlives_an_outage_without_spending_attempts(settings, submit, worker, tmp_path):
+    jobs = JobQueue(dataclasses.replace(settings, job_retries=0))
+    marks = tmp_path / "marks"
+    away = {"error": "model-unavailable", "fail_on": [1, 2, 3], "marks": str(marks)}
+    batch = submit(jobs, {"a.jpg": photo(**away), "b.jpg": photo()})
+    worker(jobs, job_retries=0)
+    assert ended(jobs, batch) == ("done", [2, 2, 0])
+    assert len(marks_of(marks)) == 4
+
+
+def test_what_is_away_for_too_long_is_a_dead_letter(jobs, submit, worker):
+    batch = submit(jobs, {"a.jpg": photo(error="model-unavailable"), "b.jpg": photo()})
+    worker(jobs, job_patience=1.0)
+    assert ended(jobs, batch) == ("done", [2, 1, 1])
+
+
 def test_a_killed_worker_is_followed_by_another(jobs, submit, worker, tmp_path):
     marks = tmp_path / "marks"
     batch = submit(jobs, {"a.mp4": video(2, seconds=3, marks=str(marks))})

@@ -15,6 +15,7 @@ from gateway.errors import LauncherUnavailable
 from gateway.http import batches as routes
 from gateway.jobs import batch_tasks
 from gateway.jobs.batches import item_key
+from gateway.jobs.tasks import Chances
 from tests import batch_standin
 from tests.batch_standin import photo, video
 from tests.unit.test_http_jobs import events
@@ -48,7 +49,9 @@ def work(services, monkeypatch):
             message = queue.rq.pop_job_id()
             if found := queue.rq.fetch_job(message):
                 found.delete()
-            batch_tasks.attempt(message[:32], message[33:], settings, queue, services.storage, 0)
+            batch_tasks.attempt(
+                message[:32], message[33:], settings, queue, services.storage, Chances(0)
+            )
             most -= 1
 
     return work

@@ -14,9 +14,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
+from gateway.errors import BadMedia, Busy, DiskFull, StorageUnavailable
 from gateway.jobs import sweep, tasks
 from gateway.jobs.queue import JobQueue
+from gateway.jobs.tasks import Chances
 from gateway.storage import UPLOADS, Storage, new_token
 from tests import worker_standin
 from tests.servers import as_env, free_port, keys, process, wait_for
@@ -87,7 +90,7 @@ def played(monkeypatch):
 
 def test_an_attempt_that_works(played, settings, store, storage, submit):
     job = submit(frames=6)
-    tasks.attempt(job.id, settings, store, storage, 0)
+    tasks.attempt(job.id, settings, store, storage, Chances(0))
     done = store.get(job.id)
     assert done.status == "done"
     assert (done.result["frames"], done.result["width"], done.result["tracks"]) == (6, 64, 1)
@@ -107,7 +110,7 @@ def test_an_attempt_that_works(played, settings, store, storage, submit):
 )
 def test_an_attempt_that_fails_for_good(played, settings, store, storage, submit, script, code):
     job = submit(**script)
-    tasks.attempt(job.id, settings, store, storage, 0)
+    tasks.attempt(job.id, settings, store, storage, Chances(0))
     failed = store.get(job.id)
     assert (failed.status, failed.error["code"]) == ("failed", code)
     assert "secret" not in failed.error["message"]
@@ -116,19 +119,50 @@ def test_an_attempt_that_fails_for_good(played, settings, store, storage, submit
 
 def test_what_the_user_did_wrong_is_not_tried_again(played, settings, store, storage, submit):
     job = submit(error="bad-media")
-    tasks.attempt(job.id, settings, store, storage, retries_left=2)
+    tasks.attempt(job.id, settings, store, storage, Chances(2))
     assert store.get(job.id).status == "failed"
 
 
 def test_what_passes_is_tried_again(played, settings, store, storage, submit):
     job = submit(error="model-unavailable")
     with pytest.raises(tasks.TryAgain):
-        tasks.attempt(job.id, settings, store, storage, retries_left=1)
+        tasks.attempt(job.id, settings, store, storage, Chances(1))
     assert store.get(job.id).status == "queued"
     assert keys(storage) == [job.original]
-    tasks.attempt(job.id, settings, store, storage, retries_left=0)
+    tasks.attempt(job.id, settings, store, storage, Chances(0))
     assert store.get(job.id).error["code"] == "model-unavailable"
     assert keys(storage) == []
+
+
+def test_what_is_away_is_waited_for_at_no_attempts_expense(
+    played, settings, store, storage, submit
+):
+    job = submit(error="model-unavailable")
+    pauses, waited = [], 0.0
+    while waited < 100:
+        with pytest.raises(tasks.Away) as away:
+            tasks.attempt(job.id, settings, store, storage, Chances(0, 100.0, waited))
+        assert store.get(job.id).status == "queued"
+        pauses.append(away.value.pause)
+        waited += pauses[-1]
+    assert pauses == [2, 2, 4, 8, 16, 32, 36]
+    tasks.attempt(job.id, settings, store, storage, Chances(0, 100.0, waited))
+    assert store.get(job.id).error["code"] == "model-unavailable"
+
+
+def test_what_is_not_away_is_not_waited_for():
+    patient = Chances(0, 100.0)
+
+    def refused(status):
+        error = StorageUnavailable("x")
+        answer = {"Error": {"Code": "x"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        error.__cause__ = ClientError(answer, "GetObject")
+        return error
+
+    for error in (DiskFull("x"), BadMedia("x"), Busy("x"), refused(403), refused(400)):
+        assert tasks.try_again(error, patient) is None
+    assert isinstance(tasks.try_again(refused(503), patient), tasks.Away)
+    assert type(tasks.try_again(refused(403), Chances(1, 100.0))) is tasks.TryAgain
 
 
 def test_a_cancel_while_it_renders(played, settings, store, storage, submit, monkeypatch):
@@ -140,7 +174,7 @@ def test_a_cancel_while_it_renders(played, settings, store, storage, submit, mon
         store.cancel(job.id)
 
     monkeypatch.setattr(storage, "fetch", fetch_and_cancel)
-    tasks.attempt(job.id, settings, store, storage, 2)
+    tasks.attempt(job.id, settings, store, storage, Chances(2))
     assert store.get(job.id).status == "cancelled"
     assert keys(storage) == []
 
@@ -148,14 +182,14 @@ def test_a_cancel_while_it_renders(played, settings, store, storage, submit, mon
 def test_an_original_that_is_gone(played, settings, store, storage, submit):
     job = submit()
     storage.delete([job.original])
-    tasks.attempt(job.id, settings, store, storage, 2)
+    tasks.attempt(job.id, settings, store, storage, Chances(2))
     assert store.get(job.id).error["code"] == "not-found"
 
 
 def test_a_job_cancelled_before_its_turn_loses_its_original(settings, store, storage, submit):
     job = submit()
     store.cancel(job.id)
-    tasks.attempt(job.id, settings, store, storage, 2)
+    tasks.attempt(job.id, settings, store, storage, Chances(2))
     assert keys(storage) == []
 
 

@@ -66,7 +66,7 @@ def work(queue, settings, storage, played):
                 continue
             left = job.retries_left or 0
             try:
-                batch_tasks.attempt(batch_id, key, own, queue, storage, left)
+                batch_tasks.attempt(batch_id, key, own, queue, storage, tasks.Chances(left))
             except tasks.TryAgain as again:
                 job.retries_left = left - (not isinstance(again, tasks.Paused))
                 queue.rq._enqueue_job(job)

@@ -11,6 +11,7 @@ from gateway.errors import Conflict
 from gateway.jobs import batch_tasks, listing, sweep
 from gateway.jobs.batches import item_key
 from gateway.jobs.queue import JobQueue
+from gateway.jobs.tasks import Chances
 from tests.batch_standin import content, numbers, photo, video
 from tests.servers import keys
 
@@ -128,7 +129,7 @@ def test_a_listing_goes_on_where_it_was(queue, submit, put, work, storage, setti
     monkeypatch.setattr(queue, "ensure", dies)
     queue.rq.fetch_job(queue.rq.pop_job_id()).delete()
     with pytest.raises(KeyboardInterrupt):
-        batch_tasks.attempt(batch.id, "list", settings, queue, storage, 2)
+        batch_tasks.attempt(batch.id, "list", settings, queue, storage, Chances(2))
     assert queue.get(batch.id).cursor == "05.jpg"
     assert queue.get(batch.id).counters["total"] == 9
     queue.ensure = real

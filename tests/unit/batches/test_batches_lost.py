@@ -10,6 +10,7 @@ from gateway.jobs import batch_tasks, sweep
 from gateway.jobs.batch_queue import message_id
 from gateway.jobs.batches import item_key, join_key, segment_keys
 from gateway.jobs.queue import JobQueue
+from gateway.jobs.tasks import Chances
 from tests.batch_standin import numbers, photo, video
 
 
@@ -54,10 +55,10 @@ def test_a_segment_that_dies_before_it_queues_the_join_queues_it_again(
     monkeypatch.setattr(queue, "ensure", dies)
     queue.rq.pop_job_id()
     with pytest.raises(KeyboardInterrupt):
-        batch_tasks.attempt(batch.id, last, own, queue, storage, 2)
+        batch_tasks.attempt(batch.id, last, own, queue, storage, Chances(2))
     monkeypatch.setattr(queue, "ensure", real)
     batch_tasks.settle(queue, batch.id, last, 1)
-    batch_tasks.attempt(batch.id, last, own, queue, storage, 1)
+    batch_tasks.attempt(batch.id, last, own, queue, storage, Chances(1))
     assert waiting(queue) == [join_key(item_key("a.mp4"))]
     work(segment_seconds=10.0)
     assert numbers(queue, batch)[1]["done"] == 1

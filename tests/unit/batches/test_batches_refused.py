@@ -10,6 +10,7 @@ import pytest
 from gateway.errors import BadOption, EmptyInput, Forbidden
 from gateway.jobs import batch_tasks, spec
 from gateway.jobs.batches import Running
+from gateway.jobs.tasks import Chances
 from tests.batch_standin import numbers, photo, video
 
 # what is refused
@@ -133,7 +134,7 @@ def test_an_attempt_of_a_forgotten_batch_does_nothing(queue, settings, storage, 
     batch = submit()
     queue.cancel(batch)
     queue.forget(batch)
-    batch_tasks.attempt(batch.id, "list", settings, queue, storage, 2)
+    batch_tasks.attempt(batch.id, "list", settings, queue, storage, Chances(2))
     batch_tasks.settle(queue, batch.id, "list", 2)
     assert queue.store.end(Running(batch, "list", ""), "done") == 0
     with contextlib.suppress(StopIteration):

@@ -7,6 +7,7 @@ import pytest
 from gateway import training
 from gateway.errors import TrainingFailed
 from gateway.jobs import batch_tasks, spec
+from gateway.jobs.tasks import Chances
 
 # trainings
 
@@ -18,7 +19,9 @@ def train(queue, settings, storage, monkeypatch):
 
     def train(run):
         monkeypatch.setattr(training, "run", run)
-        batch_tasks.attempt(batch.id, "train", settings, queue, storage, settings.job_retries)
+        batch_tasks.attempt(
+            batch.id, "train", settings, queue, storage, Chances(settings.job_retries)
+        )
 
     return batch, train
 
