@@ -24,7 +24,9 @@ COMPANIONS = (
     "failed",  # the dead letters, by time
     "pace",  # ms:<s> and frames:<s> → what was done in the span of time that began then
     "plans",  # split item → JSON: its segments
-    "left",  # split item → segments not done; <item>:n → all of them
+    # split item → segments not done; <item>:n → all of them; of split and of failed items also
+    # <item>:frames, :ms and :bytes_done → what of the counters is theirs, which a retry takes back
+    "left",
 )
 LIVE = "masquerade:batches:live"
 PLACES = "masquerade:batches:places"
@@ -151,7 +153,15 @@ for i = 9, #ARGV, 2 do
 end
 
 local kind, item = string.sub(key, 1, 2), 'i-' .. string.sub(key, 3, 34)
+local function pass_over()
+  local listed = redis.call('HGET', inputs, item) or ''
+  local size = tonumber(string.match(listed, '"size":(%d+)') or 0)
+  local own = tonumber(redis.call('HGET', left, item .. ':bytes_done') or 0)
+  redis.call('HINCRBY', P, 'bytes_done', string.format('%d', size - own))
+  redis.call('HSET', left, item .. ':bytes_done', string.format('%d', size))
+end
 local function end_item(state)
+  if state == 'failed' then pass_over() end
   redis.call('HSET', states, item, state)
   redis.call('HSET', results, item, record)
   redis.call('ZADD', state == 'failed' and failed or done, now, item)
@@ -171,6 +181,9 @@ if kind == 'i-' then
   end_item(to)
 elseif kind == 's-' or kind == 'j-' then
   redis.call('HINCRBY', P, 'open', -1)
+  for i = 9, kind == 's-' and #ARGV or 0, 2 do
+    redis.call('HINCRBY', left, item .. ':' .. ARGV[i], ARGV[i + 1])
+  end
   if to == 'failed' then
     local digest = string.sub(item, 3)
     for i = 0, tonumber(redis.call('HGET', left, item .. ':n')) - 1 do
@@ -226,6 +239,11 @@ for _, key in ipairs(again) do
   redis.call('HSET', states, key, 'queued')
   redis.call('HDEL', results, key)
   redis.call('HDEL', plans, key)
+  for _, name in ipairs({'frames', 'ms', 'bytes_done'}) do
+    local own = redis.call('HGET', left, key .. ':' .. name)
+    if own then redis.call('HINCRBY', P, name, string.format('%d', -tonumber(own))) end
+    redis.call('HDEL', left, key .. ':' .. name)
+  end
 end
 if #again > 0 then redis.call('HINCRBY', P, 'failed', -#again) end
 redis.call('DEL', failed)

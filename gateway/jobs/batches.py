@@ -34,7 +34,7 @@ _SPANS = ((600, 5), (86400, 60), (float("inf"), 600))
 class Batch:
     """A batch as it is now. Times are seconds since the epoch.
 
-    counters: of items (total, done, skipped, failed), bytes (all, of done ones), ms of video,
+    counters: of items (total, done, skipped, failed), bytes (all, of ended ones), ms of video,
     frames and faces. listed: whether all inputs are known. queue: whose workers do it.
     owner: the name of the API key that asked for it.
     state: how a training stands. cursor: the last name listed.

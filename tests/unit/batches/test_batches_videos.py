@@ -39,8 +39,16 @@ def test_a_segment_that_fails_fails_its_video_only(queue, submit, put, work, sto
     assert numbers(queue, batch) == ("done", {"total": 2, "done": 1, "skipped": 0, "failed": 1})
     assert queue.redis.hget(f"masquerade:batch:{batch.id}", "open") == b"0"
     assert len(Path(marks).read_text().splitlines()) == 2  # the others were not begun
+    counted = queue.get(batch.id).counters
+    assert counted["bytes_done"] == counted["bytes"]
+    assert counted["frames"] == 110  # of the segment that was done, and of the other video
     queue.retry(queue.get(batch.id))
+    assert queue.get(batch.id).counters["frames"] == 10
+    assert 0 < queue.get(batch.id).counters["bytes_done"] < counted["bytes"] / 2
     work(segment_seconds=10.0)
+    again = queue.get(batch.id).counters
+    assert (again["frames"], again["ms"]) == (510, 51_000)
+    assert counted["bytes"] - 5 <= again["bytes_done"] <= counted["bytes"]
     assert numbers(queue, batch) == ("done", {"total": 2, "done": 2, "skipped": 0, "failed": 0})
     assert content(storage, "out/a.mp4").startswith(b"part 0;part 1;part 2;part 3;part 4;")
 
