@@ -13,7 +13,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.errors import Cancelled, MasqueradeError, RendererFailed, StorageUnavailable
+from gateway.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    MasqueradeError,
+    NotFound,
+    RendererFailed,
+    StorageUnavailable,
+)
 from gateway.jobs import listing, rendering, segments, tasks
 from gateway.jobs.batch_queue import BatchQueue
 from gateway.jobs.batches import LIST, TRAIN, Running
@@ -91,7 +98,7 @@ def attempt(
     except tasks.TryAgain:
         raise
     except Exception as error:
-        public = tasks.public_error(error)
+        public = _public(error, key)
         unknown = tasks.unless_public(error)
         log.warning("attempt failed: %s: %s", public.code, public, exc_info=unknown)
         again = tasks.try_again(public, chances)
@@ -100,15 +107,24 @@ def attempt(
         _end(queue, task, Outcome("failed", _reason(public)))
 
 
-def settle(queue: BatchQueue, batch_id: str, key: str, retries_left: int) -> None:
-    """After a work-horse or its worker died: the task waits again, or has failed."""
+def settle(
+    queue: BatchQueue, batch_id: str, key: str, retries_left: int, late: bool = False
+) -> None:
+    """After a work-horse or its worker died: the task waits again, or has failed.
+
+    ``late``: it was killed for its deadline.
+    """
     batch = queue.store.get(batch_id)
     if batch is None or not batch.live:
         return
     if retries_left:
         queue.store.release(batch, key)
         return
-    error = RendererFailed("the process that worked on this file died; it may be damaged")
+    what = _NO_FILE.get(key, "this file")
+    damaged = "" if key in _NO_FILE else "; it may be damaged"
+    error: MasqueradeError = RendererFailed(f"the process that worked on {what} died{damaged}")
+    if late:
+        error = DeadlineExceeded(f"the work on {what} took longer than the service allows")
     _end(queue, Running(batch, key, ""), Outcome("failed", _reason(error)))
 
 
@@ -142,6 +158,7 @@ _TASKS: dict[str, Callable[[Work], Outcome | None]] = {
     "s-": segments.blur_segment,
     "j-": segments.join,
 }
+_NO_FILE = {LIST: "the listing", TRAIN: "the training"}
 _KINDS = {LIST: "list", TRAIN: "training", "i-": "input", "s-": "segment", "j-": "join"}
 
 
@@ -179,6 +196,13 @@ def _open_join(queue: BatchQueue, batch_id: str, key: str) -> None:
     join = segments.join_of(key) if key.startswith("s-") else ""
     if join and queue.store.state(batch_id, join) == "queued":
         queue.ensure(batch_id, [join])
+
+
+def _public(error: Exception, key: str) -> MasqueradeError:
+    public = tasks.public_error(error)
+    if isinstance(public, NotFound) and key not in _NO_FILE:
+        return NotFound("the file is gone")  # the store says that there is no such upload
+    return public
 
 
 def _reason(error: MasqueradeError) -> dict[str, object]:

@@ -73,7 +73,7 @@ def join(work: Work) -> Outcome:
     plan = _plan(work)
     try:
         return _join(work, plan)
-    except NotFound:
+    except (NotFound, Conflict):
         output = work.tree(work.task.batch.spec.output)
         if output.note(plan["result"]) != work.note(plan["version"]):
             raise
@@ -94,11 +94,8 @@ def _join(work: Work, plan: dict[str, Any]) -> Outcome:
         source = stack.enter_context(_source(work, name, plan, tell))
         out, parts = new(), [new() for _ in segments]
         reports = []
-        for file, (part, told) in zip(parts, places, strict=True):
-            work.storage.fetch(part, file)
-            text = io.BytesIO()
-            work.storage.fetch(told, text)
-            reports.append(json.loads(text.getvalue()))
+        for file, place in zip(parts, places, strict=True):
+            reports.append(_fetch_part(work, place, file))
         report = join_parts(
             fd_path(source),
             segments,
@@ -119,6 +116,17 @@ def _join(work: Work, plan: dict[str, Any]) -> Outcome:
         {"faces": int(report["tracks"])},
         leftovers=[key for place in places for key in place],
     )
+
+
+def _fetch_part(work: Work, place: tuple[str, str], out: IO[bytes]) -> dict[str, Any]:
+    """A segment's part into ``out``; returns its report."""
+    text = io.BytesIO()
+    try:
+        work.storage.fetch(place[0], out)  # type: ignore[arg-type]
+        work.storage.fetch(place[1], text)
+    except NotFound as error:
+        raise Conflict("the parts of this video are gone; try it again") from error
+    return dict(json.loads(text.getvalue()))
 
 
 def _plan(work: Work) -> dict[str, Any]:

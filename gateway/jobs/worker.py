@@ -244,7 +244,7 @@ class VideoWorker(Worker):
         if len(given) == 1:
             tasks.settle(self._jobs, self._storage, given[0], left, late)
         else:
-            batch_tasks.settle(self._jobs.batches, given[0], given[1], left)
+            batch_tasks.settle(self._jobs.batches, given[0], given[1], left, late)
 
 
 def preload(tracing: bool = False) -> None:

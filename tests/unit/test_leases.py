@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 import pytest
-from rq.utils import current_timestamp
+from rq.utils import current_timestamp, now
 
 from gateway.jobs import batch_tasks
 from gateway.jobs.batches import item_key
@@ -120,6 +121,17 @@ def test_an_attempt_that_lost_its_lease_does_not_settle_the_record(
     assert settled == [1]
     other._attempt_ended(message, ZeroDivisionError)
     assert settled == [1, 1]
+
+
+def test_a_work_horse_killed_for_its_deadline_is_settled_so(new_worker, item, monkeypatch):
+    settled = []
+    monkeypatch.setattr(batch_tasks, "settle", lambda *given: settled.append(given[1:]))
+    worker = new_worker()
+    message, _ = begin(worker, item)
+    message.started_at = message.ended_at = now()
+    message.ended_at += timedelta(seconds=message.timeout + 60)
+    worker._horse_died(message)
+    assert settled == [("b" * 32, A, 0, True)]
 
 
 def test_leases_are_not_judged_right_after_an_outage(jobs):

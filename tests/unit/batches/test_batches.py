@@ -73,6 +73,8 @@ def test_one_corrupt_among_many(queue, submit, put, work):
         "done",
         {"total": 23, "done": 20, "skipped": 0, "failed": 3},
     )
+    counted = queue.get(batch.id).counters
+    assert counted["bytes_done"] == counted["bytes"]
     failed = {e["name"]: e["code"] for e in queue.store.ended(batch.id, "failed", 0, 100)}
     assert failed == {
         "bad.mp4": "bad-media", "odd.jpg": "unsupported-media", "empty.png": "empty-upload",
@@ -224,6 +226,27 @@ def test_an_item_whose_worker_always_dies_is_a_dead_letter(queue, submit, put, w
     batch_tasks.settle(queue, batch.id, item_key("a.jpg"), 0)
     work()
     assert numbers(queue, batch) == ("done", {"total": 2, "done": 1, "skipped": 0, "failed": 1})
+
+
+def test_an_item_killed_for_its_deadline_says_so(queue, submit, put, work):
+    put({"a.jpg": photo()})
+    batch = submit()
+    work(most=1)
+    queue.store.begin(batch, item_key("a.jpg"))
+    batch_tasks.settle(queue, batch.id, item_key("a.jpg"), 0, late=True)
+    (failure,) = queue.store.ended(batch.id, "failed", 0, 9)
+    assert failure["code"] == "deadline-exceeded"
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_an_input_that_is_gone_is_said_to_be_gone(queue, submit, put, work, storage, long):
+    put({"a.mp4": video(30)})
+    batch = submit()
+    work(most=2 if long else 1, segment_seconds=10.0)
+    storage.delete(["in/a.mp4"])
+    work(segment_seconds=10.0)
+    (failure,) = queue.store.ended(batch.id, "failed", 0, 9)
+    assert (failure["code"], failure["message"]) == ("not-found", "the file is gone")
 
 
 def test_lost_messages_are_found(queue, settings, submit, put, work):
