@@ -126,6 +126,7 @@ def test_the_view_of_a_batch_at_work(client, services, put, wish, work):
     store = services.queue.batches.store
     task = store.begin(store.get(job_id), item_key("c.mp4"))
     store.note(task, {"name": "c.mp4", "stage": "render", "fraction": 0.6, "fps": 20.0})
+    store.redis.hincrbyfloat(f"masquerade:batch:{job_id}", "started_at", -10)
     view = client.get(f"/v1/jobs/{job_id}").json
     assert view["items"] == {
         **{"total": 3, "done": 1, "skipped": 0, "failed": 1, "left": 1},
