@@ -115,8 +115,8 @@ class BatchQueue:
                 return True
             put.multi()
             put.delete(*(self._message_key(batch_id, key) for key in missing))
-            urgent = [key for key in reversed(missing) if _is_urgent(key)]
-            usual = [key for key in missing if not _is_urgent(key)]
+            urgent = [key for key in reversed(missing) if is_urgent(key)]
+            usual = [key for key in missing if not is_urgent(key)]
             for queue, chosen in (
                 (self.rq, [key for key in (*urgent, *usual) if key != TRAIN]),
                 (self.training, [key for key in usual if key == TRAIN]),
@@ -172,7 +172,7 @@ class BatchQueue:
             return int(self.redis.llen(self.rq.key)) + int(self.redis.llen(self.training.key))
 
     def _message(self, batch_id: str, key: str) -> Any:
-        retries, urgent = self._settings.job_retries, _is_urgent(key)
+        retries, urgent = self._settings.job_retries, is_urgent(key)
         return Queue.prepare_data(
             _TASK,
             args=(batch_id, key),
@@ -204,7 +204,7 @@ def message_id(batch_id: str, key: str) -> str:
     return f"{batch_id}-{key}"
 
 
-def _is_urgent(key: str) -> bool:
+def is_urgent(key: str) -> bool:
     """Whether a task goes before those that wait: what lists, and all of a split video."""
     return key == LIST or bool(item_of(key))
 

@@ -102,7 +102,7 @@ def attempt(
         unknown = tasks.unless_public(error)
         log.warning("attempt failed: %s: %s", public.code, public, exc_info=unknown)
         again = tasks.try_again(public, chances)
-        if again and queue.store.end(task, "queued"):
+        if again and tasks.surely(lambda: bool(queue.store.end(task, "queued"))):
             raise again from error
         _end(queue, task, Outcome("failed", _reason(public)))
 

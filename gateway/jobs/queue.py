@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from redis import Redis
@@ -30,7 +31,7 @@ from rq.serializers import JSONSerializer
 from gateway import carry
 from gateway.access.owner import NO_SUCH_JOB
 from gateway.errors import NotFound
-from gateway.jobs.batch_queue import BatchQueue, is_idle
+from gateway.jobs.batch_queue import BatchQueue, is_idle, is_urgent
 from gateway.jobs.store import Job, JobStore, redis_errors
 from gateway.settings import Settings
 
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _ON_THE_WAY = 10  # seconds from the queue to a work-horse, at the very most
 _DRIVER = DriverInfo()  # reads the package's metadata: once, not in every work-horse
+_FRONT = 200  # messages of a queue among which the one that waits longest is looked for
 _GLANCE = 1  # seconds between two looks at the queues that are not the first
 
 
@@ -252,18 +254,24 @@ class JobQueue:
             for queue in kinds.values():
                 look.llen(queue.key)
                 look.zcard(queue.started_job_registry.key)
-                look.lindex(queue.key, 0)
+                look.lrange(queue.key, 0, _FRONT - 1)
             rows = look.execute()
             loads = {}
             for n, name in enumerate(kinds):
-                waiting, running, first = rows[3 * n : 3 * n + 3]
-                loads[name] = Load(waiting, running, self._age(first))
+                waiting, running, front = rows[3 * n : 3 * n + 3]
+                loads[name] = Load(waiting, running, self._oldest(front))
         return loads
 
-    def _age(self, message: bytes | None) -> float:
-        """Seconds that the first message of a queue has been waiting."""
-        key = Message.key_for(message.decode()) if message else ""
-        since: Any = self.redis.hget(key, "enqueued_at") if message else None
+    def _oldest(self, front: Sequence[bytes]) -> float:
+        """Seconds that the longest of these, which are next, has been waiting.
+
+        Either the very first has, or the first of those that were not put before others.
+        """
+        usual = (message for message in front if not is_urgent(message.decode()[33:]))
+        return max(map(self._age, {*front[:1], *islice(usual, 1)}), default=0.0)
+
+    def _age(self, message: bytes) -> float:
+        since: Any = self.redis.hget(Message.key_for(message.decode()), "enqueued_at")
         if since is None:
             return 0.0
         begun = datetime.fromisoformat(since.decode())

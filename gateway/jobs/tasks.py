@@ -151,7 +151,7 @@ def attempt(
         public = public_error(error)
         log.warning("attempt failed: %s: %s", public.code, public, exc_info=unless_public(error))
         again = try_again(public, chances)
-        if again and store.requeue(running):
+        if again and surely(lambda: store.requeue(running)):
             raise again from error
         surely(lambda: store.fail(running, public.code, str(public)))
     finally:

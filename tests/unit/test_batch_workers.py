@@ -80,9 +80,9 @@ def alive(pid):
 def test_workers_do_a_batch_together_and_leave(jobs, submit, worker, storage):
     files = {f"{n}.jpg": photo(seconds=0.1) for n in range(10)}
     batch = submit(jobs, {**files, "long.mp4": video(30, seconds=0.2)})
-    burst = [worker(jobs, "--burst"), worker(jobs, "--burst")]
+    burst = [worker(jobs, "--burst", wait=False) for _ in range(2)]
     assert ended(jobs, batch) == ("done", [11, 11, 0])
-    assert [one.wait(20) for one in burst] == [0, 0]
+    assert [one.wait(40) for one in burst] == [0, 0]
     assert jobs.idle()
     assert len([key for key in keys(storage) if key.startswith("out/")]) == 11
 

@@ -118,6 +118,15 @@ def test_a_video_that_was_begun_goes_before_those_that_wait(queue, submit, put, 
     assert waiting(queue) == [join_key(first), second]
 
 
+def test_what_goes_first_does_not_hide_who_waits_longest(queue, jobs, submit, put, work):
+    put({"a.mp4": video(30), "b.mp4": video(30)})
+    batch = submit()
+    work(most=2, segment_seconds=10.0)
+    message = f"rq:job:{message_id(batch.id, waiting(queue)[-1])}"
+    queue.redis.hset(message, "enqueued_at", "2020-01-01T00:00:00.000000Z")
+    assert jobs.load()["batch"].oldest > 1e8
+
+
 def test_a_second_batch_is_listed_before_the_first_is_done(queue, settings, submit, put, work):
     put({f"{n}.jpg": photo() for n in range(3)})
     submit()
