@@ -25,11 +25,12 @@ class Span:
 
 
 class Collector:
-    """Keeps what it is sent; a context manager."""
+    """Keeps what it is sent, ``raw`` too; a context manager."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
-        kept = self.spans
+        self.raw = b""
+        collector = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
@@ -37,7 +38,8 @@ class Collector:
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = decompress(body, wbits=31)
                 assert self.path == "/v1/traces"
-                kept.extend(read(body))
+                collector.raw += body
+                collector.spans += read(body)
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()

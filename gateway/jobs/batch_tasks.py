@@ -99,8 +99,7 @@ def attempt(
         raise
     except Exception as error:
         public = _public(error, key)
-        unknown = tasks.unless_public(error)
-        log.warning("attempt failed: %s: %s", public.code, public, exc_info=unknown)
+        log.warning("attempt failed: %s", public.code, exc_info=tasks.untold(error))
         again = tasks.try_again(public, chances)
         if again and tasks.surely(lambda: bool(queue.store.end(task, "queued"))):
             raise again from error

@@ -149,7 +149,7 @@ def attempt(
         log.info("attempt abandoned: the job was cancelled or taken over")
     except Exception as error:
         public = public_error(error)
-        log.warning("attempt failed: %s: %s", public.code, public, exc_info=unless_public(error))
+        log.warning("attempt failed: %s", public.code, exc_info=untold(error))
         again = try_again(public, chances)
         if again and surely(lambda: store.requeue(running)):
             raise again from error
@@ -282,9 +282,9 @@ def try_again(error: MasqueradeError, chances: Chances) -> TryAgain | None:
     return None
 
 
-def unless_public(error: BaseException) -> BaseException | None:
-    """The exception where the log should show its trace."""
-    return None if isinstance(error, MasqueradeError) else error
+def untold(error: BaseException) -> BaseException | None:
+    """What the public code does not say, for the log: the exception, or what ours came of."""
+    return error.__cause__ if isinstance(error, MasqueradeError) else error
 
 
 def surely(write: Callable[[], bool]) -> bool:

@@ -38,7 +38,7 @@ from gateway.jobs.leases import is_held, may_judge
 from gateway.jobs.queue import JobQueue, ReliableQueue
 from gateway.jobs.sweep import lost_tasks, sweep
 from gateway.launch.manifest import HANDED_BACK
-from gateway.logs import configuration
+from gateway.logs import configuration, without_words
 from gateway.settings import Settings
 from gateway.storage import Storage
 
@@ -188,7 +188,11 @@ class VideoWorker(Worker):
         exc_string: str = "",
         execution: Execution | None = None,
     ) -> None:
-        """The same for one that failed."""
+        """The same for one that failed. RQ keeps why beside the message: not in words, which
+        name the user's files.
+        """
+        if error := sys.exc_info()[1]:
+            exc_string = without_words(error)
         if execution is None or is_held(job, execution):
             super().handle_job_failure(job, queue, started_job_registry, exc_string, execution)
         else:

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import requests
 
-from deploy.local.pod import ROOT
+from deploy.local.pod import ROOT, Pod
 from tests.servers import free_port
 from tests.service.helpers import eventually
 
@@ -27,25 +28,27 @@ PROGRAMS = {
 class Replica:
     """Real processes; the model server, the bucket and Redis are the pod's.
 
-    Logs go to ``folder``, one file a program. ``off``: seconds that its clock is ahead.
+    ``settings``: what else is set than for the pod. Logs lie in a folder among the pod's, where
+    they are searched for what they must not hold, one file a program. ``off``: seconds that its
+    clock is ahead.
     """
 
     def __init__(
         self,
-        environment: Mapping[str, str],
-        folder: Path,
+        pod: Pod,
+        settings: Mapping[str, str],
         worker: bool = False,
         off: float = 0.0,
     ) -> None:
-        folder.mkdir()
         self._prefix = ["tests.off_clock", str(off)] if off else []
-        self.logs = folder
+        self.logs = Path(tempfile.mkdtemp(prefix="replica-", dir=pod.logs))
         gateway, renderer, large = (f"127.0.0.1:{free_port()}" for _ in range(3))
         self.url = f"http://{gateway}"
         self._names = [name for name in PROGRAMS if worker or name != "worker"]
         self._env = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-            **environment,
+            **pod.environment(),
+            **settings,
             "GATEWAY_BIND": gateway,
             "MASQUERADE_RENDERER_URL": f"http://{renderer}",
             "MASQUERADE_RENDERER_LARGE_URL": f"http://{large}",

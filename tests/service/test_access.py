@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from deploy.local.pod import Pod
 from gateway.access.keys import Key, digest_of, new_key
 from gateway.settings import MIB
 from tests.servers import free_port, redis_server
@@ -27,7 +28,7 @@ RATES = {"few": "10/hour", "quick": "10/hour"}
 class Gateway:
     """A replica with keys and with a Redis of its own, which can be taken away."""
 
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+    def __init__(self, pod: Pod, folder: Path) -> None:
         self.keys = folder / "keys"
         self.write(KEYS)
         self._redis = folder / "redis"
@@ -39,7 +40,7 @@ class Gateway:
             "MASQUERADE_API_KEYS_FILE": str(self.keys),
             "MASQUERADE_REDIS_URL": f"redis://127.0.0.1:{self._port}/0",
         }
-        self.replica = Replica({**environment, **own}, folder / "logs")
+        self.replica = Replica(pod, own)
         self.replica.start()
         self.api = Api(self.replica.url)
 
@@ -63,7 +64,7 @@ class Gateway:
 
 @pytest.fixture(scope="module")
 def gateway(pod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    gateway = Gateway(pod.environment(), tmp_path_factory.mktemp("access"))
+    gateway = Gateway(pod, tmp_path_factory.mktemp("access"))
     yield gateway
     gateway.replica.stop()
     gateway.redis_down()

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -167,10 +166,10 @@ def test_slow_sources_hold_nobody_else_up(api, source):
 
 
 @contextlib.contextmanager
-def gated(pod, tmp_path: Path, mode: str, limits: str) -> Iterator[Api]:
+def gated(pod, mode: str, limits: str) -> Iterator[Api]:
     """The pod's gateway and renderer once more, with a gate before photos and drawings."""
     gate = {"MASQUERADE_REVIEW": mode, "MASQUERADE_REVIEW_LIMITS": limits}
-    replica = Replica({**pod.environment(), **gate}, tmp_path / "gated")
+    replica = Replica(pod, gate)
     try:
         replica.start()
         yield Api(replica.url)
@@ -178,10 +177,10 @@ def gated(pod, tmp_path: Path, mode: str, limits: str) -> Iterator[Api]:
         replica.stop()
 
 
-def test_the_gate_rejects(api, pod, bucket, tmp_path):
+def test_the_gate_rejects(api, pod, bucket):
     """With a limit of almost nothing everything is over it: nothing is made, nothing stays."""
     before = bucket.keys()
-    with gated(pod, tmp_path, "reject", "nsfw:0.0001") as strict:
+    with gated(pod, "reject", "nsfw:0.0001") as strict:
         for answer in (
             strict.blur(media.photo()),
             strict.blur_uploaded(media.photo()),
@@ -194,8 +193,8 @@ def test_the_gate_rejects(api, pod, bucket, tmp_path):
     becomes(bucket.keys, before, "objects in the bucket")
 
 
-def test_the_gate_reports_and_lets_pass(pod, tmp_path):
-    with gated(pod, tmp_path, "report", "nsfw:0.0001") as open_gate:
+def test_the_gate_reports_and_lets_pass(pod):
+    with gated(pod, "report", "nsfw:0.0001") as open_gate:
         view = open_gate.blur(media.photo())
         assert view.status_code == 200, view.text
         review = view.json()["review"]

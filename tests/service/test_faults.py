@@ -25,6 +25,7 @@ from PIL import Image
 from deploy.local.pod import Pod
 from gateway import metrics_folder
 from tests.faulty import Fault, Proxy
+from tests.leaks import ENTRY
 from tests.service import media
 from tests.service.helpers import (
     FINAL,
@@ -146,6 +147,7 @@ class Behind:
     api: Api
     scratch: Path
     bucket: Bucket
+    logs: Path
 
     def results(self) -> set[str]:
         """The tokens of all results that lie in the bucket."""
@@ -170,10 +172,10 @@ def behind(pod, bucket, sent, tmp_path_factory) -> Iterator[Behind]:
             "MASQUERADE_RENDERER_MEMORY": str(MEMORY),
             "TMPDIR": str(folder / "scratch"),
         }
-        replica = Replica({**pod.environment(), **LIMITS, **own}, folder / "logs", worker=True)
+        replica = Replica(pod, {**LIMITS, **own}, worker=True)
         try:
             replica.start()
-            yield Behind(proxy, Api(replica.url, sent), folder / "scratch", bucket)
+            yield Behind(proxy, Api(replica.url, sent), folder / "scratch", bucket, replica.logs)
         finally:
             replica.kill()
 
@@ -246,6 +248,22 @@ def test_one_kind_of_call_to_the_store_fails(behind, bucket, clips, fault, metho
             assert behind.api.ended(answer.json()["id"])["status"] == "done"
 
 
+def test_a_batch_while_the_store_fails_is_made_and_not_told_of(behind, bucket):
+    """Its names are in every URL that botocore complains of: ``nothing_is_left`` reads the logs."""
+    name = f"batch-{uuid.uuid4().hex[:8]}"
+    bucket.put(f"{name}/in/{ENTRY}.jpg", media.photo())
+    source, target = (f"s3://{bucket.name}/{name}/{end}/" for end in ("in", "out"))
+    wish = {"pipeline": "blur", "input": source, "output": target}
+    log = behind.logs / "worker.log"
+    with behind.proxy.spoiling(Fault(share=0, reset=True), methods={"PUT"}):
+        job_id = behind.api.call("POST", "/v1/jobs", json=wish).json()["id"]
+        eventually(lambda: "exception raised" in log.read_text(), "an attempt that failed")
+    assert behind.api.ended(job_id)["status"] == "done"
+    assert f"{name}/out/{ENTRY}.jpg" in bucket.keys(name)
+    assert "ConnectionClosedError" in log.read_text()
+    assert name not in log.read_text()
+
+
 # a full disk, a small memory, a wrong clock
 
 
@@ -284,7 +302,7 @@ def test_a_renderer_reaches_its_memory_limit(behind, clips, measured):
 def test_the_signing_host_s_clock_is_off(pod, bucket, off, tmp_path):
     """Links live as long as promised, although they are signed with a wrong time."""
     life = {"MASQUERADE_URL_TTL": "900", "TMPDIR": str(tmp_path)}
-    replica = Replica({**pod.environment(), **LIMITS, **life}, tmp_path / "logs", off=off)
+    replica = Replica(pod, {**LIMITS, **life}, off=off)
     try:
         replica.start()
         api = Api(replica.url)
@@ -295,7 +313,7 @@ def test_the_signing_host_s_clock_is_off(pod, bucket, off, tmp_path):
         assert promised - time.timezone - time.time() == pytest.approx(900, abs=20)
         for link in (view["url"], view["report_url"]):
             assert requests.get(link, timeout=30).status_code == 200
-        log = (tmp_path / "logs" / "gateway.log").read_text()
+        log = (replica.logs / "gateway.log").read_text()
         assert re.search(r"clock is (599|600|601) s (behind|ahead of) the object store's", log)
     finally:
         replica.kill()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.leaks import Needles, Sent
 from tests.otlp import Collector, Span
 from tests.service import media
 from tests.service.helpers import Api, eventually
@@ -16,23 +17,22 @@ from tests.service.replica import Replica
 
 
 @pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
+def collector(sent: Sent) -> Iterator[Collector]:
+    """What it was sent holds nothing that logs may not."""
     with Collector() as collector:
         yield collector
+    assert list(Needles(sent).in_text(collector.raw, "traces")) == []
 
 
 @pytest.fixture(scope="module")
-def replica(
-    pod, collector: Collector, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Replica]:
+def replica(pod, collector: Collector) -> Iterator[Replica]:
     """Traced, with a worker and queues of its own."""
-    environment = {
-        **pod.environment(),
+    own = {
         "MASQUERADE_TRACES": collector.url,
         "MASQUERADE_QUEUE_NAME": "following",
         "OTEL_BSP_SCHEDULE_DELAY": "200",  # ms until spans are sent
     }
-    replica = Replica(environment, tmp_path_factory.mktemp("replica") / "logs", worker=True)
+    replica = Replica(pod, own, worker=True)
     try:
         replica.start()
         yield replica

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from http.client import HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 import requests
@@ -163,11 +162,14 @@ def refuses(address: tuple[str, int]) -> bool:
 
 
 @pytest.fixture
-def replicas(pod, tmp_path: Path) -> Iterator[list[Replica]]:
-    # Patient: whether a slow machine refuses some of them is not what is looked at here.
-    patient = {"MASQUERADE_DRAIN": str(DRAIN), "MASQUERADE_PHOTO_PATIENCE": "60"}
-    environment = {**pod.environment(), **patient, "MASQUERADE_IMAGE_DEADLINE": "60"}
-    made = [Replica(environment, tmp_path / str(number)) for number in range(2)]
+def replicas(pod) -> Iterator[list[Replica]]:
+    own = {
+        "MASQUERADE_DRAIN": str(DRAIN),
+        # Whether a slow machine refuses some of them is not what is looked at here.
+        "MASQUERADE_PHOTO_PATIENCE": "60",
+        "MASQUERADE_IMAGE_DEADLINE": "60",
+    }
+    made = [Replica(pod, own) for _ in range(2)]
     try:
         for replica in made:
             replica.start()
@@ -215,8 +217,8 @@ def test_a_draining_gateway_is_not_ready_yet_serves(replicas):
     assert ended[0] < DRAIN + 10
 
 
-def test_an_upload_and_a_drawing_under_way_are_finished(pod, tmp_path):
-    replica = Replica(pod.environment(), tmp_path / "finishing")
+def test_an_upload_and_a_drawing_under_way_are_finished(pod):
+    replica = Replica(pod, {})
     drawn: list[int] = []
     try:
         replica.start()
@@ -242,9 +244,8 @@ def test_an_upload_and_a_drawing_under_way_are_finished(pod, tmp_path):
         replica.kill()
 
 
-def test_who_is_told_twice_does_not_wait(pod, tmp_path):
-    environment = {**pod.environment(), "MASQUERADE_DRAIN": "300"}
-    replica = Replica(environment, tmp_path / "patient")
+def test_who_is_told_twice_does_not_wait(pod):
+    replica = Replica(pod, {"MASQUERADE_DRAIN": "300"})
     try:
         replica.start()
         replica.terminate()

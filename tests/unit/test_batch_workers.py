@@ -16,6 +16,8 @@ from gateway.jobs import spec
 from gateway.jobs.queue import JobQueue
 from gateway.storage import Storage
 from tests.batch_standin import photo, video
+from tests.faulty import Fault, Proxy
+from tests.leaks import ENTRY
 from tests.servers import as_env, keys, process, redis_server, wait_for
 
 
@@ -132,6 +134,25 @@ def test_what_is_away_for_too_long_is_a_dead_letter(jobs, submit, worker):
     batch = submit(jobs, {"a.jpg": photo(error="model-unavailable"), "b.jpg": photo()})
     worker(jobs, job_patience=1.0)
     assert ended(jobs, batch) == ("done", [2, 1, 1])
+
+
+def test_a_store_that_fails_leaves_no_name_in_a_worker_s_log(
+    settings, jobs, submit, worker, tmp_path
+):
+    """Neither in our lines nor in RQ's, which would show what botocore says: the whole URL."""
+    logged = lambda: "".join(log.read_text() for log in tmp_path.glob("worker*.log"))  # noqa: E731
+    host, port = settings.s3_endpoint.removeprefix("http://").split(":")
+    batch = submit(jobs, {f"{ENTRY}.jpg": photo()})
+    with Proxy((host, int(port))) as proxy:
+        with proxy.spoiling(Fault(share=0, reset=True), methods={"PUT"}):
+            worker(jobs, s3_endpoint=proxy.url)
+            wait_for(lambda: "exception raised while executing" in logged(), 60)
+        status, (total, _, failed) = ended(jobs, batch)
+    assert (status, total, failed) == ("done", 1, 0)
+    assert "attempt failed: storage-unavailable" in logged()
+    assert "ConnectionClosedError" in logged()
+    for secret in (ENTRY, batch.id, f"{settings.s3_bucket}/out"):
+        assert secret not in logged()
 
 
 def test_a_killed_worker_is_followed_by_another(jobs, submit, worker, tmp_path):

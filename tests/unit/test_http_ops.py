@@ -264,7 +264,8 @@ def test_a_log_line_has_the_request_id_and_the_exception():
     except ValueError:
         import sys
 
-        record = logging.LogRecord("a", logging.ERROR, "", 1, "it %s", ("broke",), sys.exc_info())
+        what = "gateway", logging.ERROR, "", 1, "it %s", ("broke",)
+        record = logging.LogRecord(*what, sys.exc_info())
         text = JsonFormatter().format(record)
     finally:
         request_id.reset(token)

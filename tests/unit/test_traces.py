@@ -11,6 +11,7 @@ import pytest
 
 from gateway import carry, logs, traces
 from gateway.settings import Settings
+from tests.leaks import NAME
 from tests.otlp import Collector
 from tests.servers import free_port, wait_for
 
@@ -72,10 +73,14 @@ def test_without_a_parent_a_trace_begins(collector):
     assert spans["none"].trace != spans["broken"].trace
 
 
-def test_an_exception_marks_its_span(collector):
-    with pytest.raises(ValueError, match="broken"), traces.span("failing"):
-        raise ValueError("broken")
-    assert received(collector, 1)["failing"].failed
+def test_an_exception_marks_its_span_and_its_words_stay_here(collector):
+    with pytest.raises(ValueError, match=NAME), traces.span("outer"), traces.span("failing"):
+        raise ValueError(NAME) from KeyError(NAME)
+    spans = received(collector, 2)
+    for name in ("failing", "outer"):
+        assert spans[name].failed
+        assert spans[name].attributes == {"error.type": "ValueError"}
+    assert NAME.encode() not in collector.raw
 
 
 def test_a_pools_thread_goes_on_under_the_request(collector):
