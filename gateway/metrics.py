@@ -54,7 +54,7 @@ LOOP_LAG = Histogram(
 )
 LOOP_BLOCKED = Histogram(
     "masquerade_event_loop_blocked_seconds",
-    "The part of it in which the process itself computed",
+    "The event loop's longest turn since the last look, without its wait for a core",
     buckets=_MOMENTS,
 )
 LOOP_LAG_MAX = Gauge(
@@ -64,7 +64,7 @@ LOOP_LAG_MAX = Gauge(
 )
 LOOP_BLOCKED_MAX = Gauge(
     "masquerade_event_loop_blocked_max_seconds",
-    "The same of the part in which the process itself computed",
+    "The longest turn within the last minute or two",
     multiprocess_mode="livemax",
 )
 

@@ -21,7 +21,7 @@ def samples(url: str) -> list[Sample]:
 def loop_figures(found: list[Sample], under: str) -> list[Figure]:
     """How often the gateway's event loops were held up for too long; none when it is not told.
 
-    Blocked: by what the process itself computed. Late: for whatever reason, a busy machine's
+    Blocked: by a turn, less its wait for a core. Late: for whatever reason, a busy machine's
     too. Both since the pod's start. under: what went on.
     """
     figures = []
