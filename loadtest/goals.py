@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from loadtest.tables import shown
 
@@ -18,6 +18,7 @@ _WORDS = {"under": "under", "most": "at most", "least": "at least", "none": ""}
 class Figure:
     """A figure that was measured.
 
+    value: not a number where it could not be measured, infinite where it never came about.
     unit: after the value, may be empty. bound: how it relates to ``goal``: under it, at most,
     at least, or ``none`` for a figure without a goal. note: what else is to be told.
     """
@@ -47,20 +48,42 @@ class Figure:
 
 
 def _told(value: float, unit: str) -> str:
-    if not math.isfinite(value):
+    if math.isnan(value):
         return "not measured"
+    if math.isinf(value):
+        return "never"
     number = f"{value:g}" if value == round(value) and abs(value) < 1e6 else shown(float(value))
     return f"{number} {unit}".strip()
 
 
-def save(path: Path, about: dict[str, str], figures: Sequence[Figure]) -> None:
-    """Keep figures with what they were measured on."""
-    known = {"about": about, "figures": [asdict(figure) for figure in figures]}
-    text = json.dumps(known, indent=1, ensure_ascii=False, allow_nan=True)
-    path.write_text(text + "\n")
+@dataclass(frozen=True)
+class Run:
+    """What one run has measured, and what it is to know about it: machine, time, form."""
+
+    about: dict[str, str]
+    figures: Sequence[Figure]
+
+    @classmethod
+    def of(cls, known: dict[str, Any]) -> Run:
+        """From what ``asdict`` makes of it."""
+        return cls(known["about"], [Figure(**figure) for figure in known["figures"]])
 
 
-def load(path: Path) -> tuple[dict[str, str], list[Figure]]:
+def save(path: Path, run: Run) -> None:
+    """Keep the figures of a run."""
+    path.write_text(as_text(asdict(run)))
+
+
+def load(path: Path) -> Run:
     """What ``save`` has kept."""
-    known = json.loads(path.read_text())
-    return known["about"], [Figure(**figure) for figure in known["figures"]]
+    return Run.of(json.loads(path.read_text()))
+
+
+def as_text(known: dict[str, Any]) -> str:
+    """JSON as it is kept."""
+    return json.dumps(known, indent=1, ensure_ascii=False, allow_nan=True) + "\n"
+
+
+def missed(figures: Sequence[Figure]) -> list[str]:
+    """The names of those that do not reach their goals."""
+    return [figure.name for figure in figures if figure.met is False]

@@ -1,31 +1,38 @@
 """``make loadtest-table``: take the latest figures into ``docs/load.json`` and README's table.
 
-The figures are those of ``make loadtest`` and ``make soak`` under ``results``; one that was
-not measured anew stays. A test holds the table to the file.
+The figures are those of ``make loadtest`` and ``make soak`` under ``results``. A run replaces
+all that the last one of its kind had measured, so that a table never mixes two of them. A test
+holds the table to the file.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
+from dataclasses import asdict
 
 from deploy.local.pod import ROOT
 from loadtest import goals, load, soak
-from loadtest.goals import Figure
+from loadtest.goals import Run
 
 KEPT = ROOT / "docs" / "load.json"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- load: begin -->", "<!-- load: end -->"
 
 
-def table(about: dict[str, str], figures: list[Figure]) -> str:
-    """The table, with what it was measured on below."""
-    if not figures:
+def table(runs: Mapping[str, Run]) -> str:
+    """The table, with what each kind of run was measured on below."""
+    if not runs:
         return "Not measured yet: `make loadtest`, `make soak`, then `make loadtest-table`.\n"
     rows = [("", "measured", "goal", "")]
-    rows += [figure.row() for figure in figures]
+    rows += [figure.row() for run in runs.values() for figure in run.figures]
     lines = ["|" + "|".join(f" {cell} " if cell else " " for cell in row) + "|" for row in rows]
     lines.insert(1, "|---|---|---|---|")
-    told = "; ".join(f"{name}: {value}" for name, value in about.items())
+    told = "; ".join(
+        f"{kind}: {', '.join(run.about[key] for key in ('machine', 'taken', 'form'))}"
+        for kind, run in runs.items()
+    )
     return "\n".join(lines) + f"\n\nMeasured: {told}.\n"
 
 
@@ -38,19 +45,20 @@ def placed(text: str, new: str) -> str:
     return f"{before}{BEGIN}\n{new}{END}{after}"
 
 
+def kept() -> dict[str, Run]:
+    """The figures in the repository, by the kind of run."""
+    known = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    return {kind: Run.of(run) for kind, run in known.items()}
+
+
 def main() -> int:
     """The command line."""
-    about, kept = goals.load(KEPT) if KEPT.exists() else ({}, [])
-    by_name = {figure.name: figure for figure in kept}
-    for name, folder in (("load", load.RESULTS), ("soak", soak.RESULTS)):
-        file = folder / "figures.json"
-        if file.exists():
-            on, figures = goals.load(file)
-            about[name] = ", ".join(on[key] for key in ("machine", "taken", "form"))
-            by_name |= {figure.name: figure for figure in figures}
-    figures = list(by_name.values())
-    goals.save(KEPT, about, figures)
-    README.write_text(placed(README.read_text(), table(about, figures)))
+    runs = kept()
+    for kind, folder in (("load", load.RESULTS), ("soak", soak.RESULTS)):
+        if (file := folder / "figures.json").exists():
+            runs[kind] = goals.load(file)
+    KEPT.write_text(goals.as_text({kind: asdict(run) for kind, run in runs.items()}))
+    README.write_text(placed(README.read_text(), table(runs)))
     print(f"written: {KEPT.relative_to(ROOT)} and the table of {README.name}")
     return 0
 

@@ -25,10 +25,18 @@ _LOOK = 0.05
 
 @dataclass
 class Outage:
-    """When the model server was killed and when it was back, in seconds since 1970."""
+    """When the model server was killed and when it was back, in seconds since 1970; None:
+    nobody has seen that.
+    """
 
     killed: float = 0.0
-    back: float = float("inf")
+    back: float | None = None
+
+    def until(self, first: float) -> float:
+        """Seconds from then to the first photo, served at ``first``; not a number when nobody
+        knows from when on.
+        """
+        return float("nan") if self.back is None else max(0.0, first - self.back)
 
 
 def recovery(bench: Bench, rate: float, seconds: float) -> tuple[list[Figure], list[Section]]:
@@ -42,20 +50,25 @@ def recovery(bench: Bench, rate: float, seconds: float) -> tuple[list[Figure], l
     answered = run.began + run.due + run.seconds
     after = answered[run.good & (run.began + run.due > outage.killed)]
     first = float(after.min()) if len(after) else float("inf")
+    text = f"{summary(run)} Killed at {outage.killed - run.began:.0f} s"
+    if outage.back is None:
+        note = "the model server was not seen to be back"
+        text += ", not seen to be back."
+    else:
+        note = f"it was away for {outage.back - outage.killed:.0f} s"
+        text += f", back at {outage.back - run.began:.0f} s."
     restarted = gateway != {process.pid for process in bench.processes("gateway")}
     figures = [
         Figure(
             "model server killed: first photo served after its return",
-            max(0.0, first - outage.back) if first < float("inf") else first,
+            outage.until(first),
             "s",
             "most",
             WITHIN,
-            f"it was away for {outage.back - outage.killed:.0f} s",
+            note,
         ),
         Figure("gateway processes restarted by that", float(restarted), "", "most", 0),
     ]
-    text = f"{summary(run)} Killed at {outage.killed - run.began:.0f} s"
-    text += f", back at {outage.back - run.began:.0f} s."
     return figures, [Section("Model server killed under load", text, run_plots(run))]
 
 

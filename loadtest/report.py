@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from loadtest import goals
-from loadtest.goals import Figure
+from loadtest.goals import Figure, Run
 from loadtest.plots import Limit, Series, bars, plot
 from loadtest.results import Results
 
@@ -86,15 +86,18 @@ def write(
 ) -> Path:
     """Write ``report.html``, whose path is returned, and ``figures.json`` for ``publish``."""
     folder.mkdir(parents=True, exist_ok=True)
-    goals.save(folder / "figures.json", about, figures)
+    goals.save(folder / "figures.json", Run(about, list(figures)))
     path = folder / "report.html"
     path.write_text(page(title, about, figures, sections))
     return path
 
 
 def told(figures: Sequence[Figure]) -> str:
-    """Figures for a terminal."""
-    return "\n".join("  ".join(filter(None, figure.row())) for figure in figures)
+    """Figures for a terminal, and at the end which goals were missed."""
+    lines = ["  ".join(filter(None, figure.row())) for figure in figures]
+    if missed := goals.missed(figures):
+        lines.append(f"goals missed: {'; '.join(missed)}")
+    return "\n".join(lines)
 
 
 def summary(results: Results) -> str:
@@ -103,7 +106,7 @@ def summary(results: Results) -> str:
     times = ", ".join(f"p{share:g} {_time(results.percentile(share))}" for share in (50, 95, 99))
     return (
         f"{len(results)} requests in {results.length:g} s: {codes}. Good answers: {times}, "
-        f"{results.goodput:.2f} a second."
+        f"{results.goodput():.2f} a second."
     )
 
 

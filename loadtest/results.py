@@ -71,13 +71,23 @@ class Results:
         """How many got no answer, or a 5xx other than 503."""
         return int(((self.code == 0) | ((self.code >= 500) & (self.code != 503))).sum())
 
-    @property
-    def goodput(self) -> float:
-        """Good answers a second, counted as they came in, once queues were filled."""
+    def goodput(self, within: float = float("inf")) -> float:
+        """Good answers a second, counted as they came in, once queues were filled; of those
+        only that took at most ``within`` seconds.
+        """
         settle = min(_SETTLE, self.length / 4)
         done = self.due + self.seconds
-        came = self.good & (done >= settle) & (done < self.length)
+        came = self.good & (self.seconds <= within) & (done >= settle) & (done < self.length)
         return float(came.sum() / (self.length - settle))
+
+    def served_within(self, share: float) -> float:
+        """Seconds within which so many of 100 requests had a good answer. Who was refused or
+        let down never had: infinite where they are too many.
+        """
+        if not len(self):
+            return float("inf")
+        waited = np.where(self.good, self.seconds, np.inf)
+        return float(np.percentile(waited, share, method="inverted_cdf"))
 
     def percentile(self, share: float, which: npt.NDArray[np.bool_] | None = None) -> float:
         """Seconds within which so many of 100 were answered, of the good ones or of ``which``;
@@ -90,6 +100,21 @@ class Results:
         """How often each code came."""
         found, counts = np.unique(self.code, return_counts=True)
         return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def served(runs: Sequence[Results]) -> float:
+    """Share of good ones among all requests of several runs, 0 to 1."""
+    return sum(int(run.good.sum()) for run in runs) / max(1, sum(map(len, runs)))
+
+
+def counts(runs: Sequence[Results]) -> str:
+    """The same in words."""
+    return f"{sum(int(run.good.sum()) for run in runs)} of {sum(map(len, runs))}"
+
+
+def ratio(value: float, of: float) -> float:
+    """A value in terms of another; not a number where that is none to compare with."""
+    return value / of if of and np.isfinite(of) else float("nan")
 
 
 def read(paths: Sequence[Path], length: float) -> Results:

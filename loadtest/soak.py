@@ -2,6 +2,7 @@
 
 The mix takes as much CPU as 70 % of the photos that the pod stands would; what a request of
 either takes is measured first. The capacity is that of ``deploy/capacity.toml``, or ``--rate``.
+The exit code is 1 when a goal is missed.
 """
 
 from __future__ import annotations
@@ -10,15 +11,13 @@ import argparse
 import signal
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gateway.cli.capacity import RATES
 from loadtest import report
 from loadtest.bench import PROGRAMS, Bench, own_bench
-from loadtest.capacity import HEADROOM, PHOTO
-from loadtest.goals import Figure
+from loadtest.capacity import HEADROOM, PHOTO, known
+from loadtest.goals import Figure, missed
 from loadtest.plots import Series, plot
 from loadtest.prometheus import loop_figures
 from loadtest.report import Section, run_plots, summary
@@ -99,7 +98,7 @@ def _worst(name: str, growths: dict[str, float], what: str) -> Figure:
     goal, unit = GOALS[what]
     who = max(growths, key=lambda name: growths[name], default="")
     if not who:
-        return Figure(name, float("inf"), unit, "under", goal, "no process lived long enough")
+        return Figure(name, float("nan"), unit, "under", goal, "no process lived long enough")
     return Figure(name, growths[who], unit, "under", goal, who)
 
 
@@ -121,11 +120,6 @@ def _vital_plots(vitals: Vitals) -> list[str]:
     return plots
 
 
-def known_capacity(path: Path = RATES) -> float:
-    """Photos a second that ``make bench-capacity`` measured."""
-    return float(tomllib.loads(path.read_text())["photo"]["requests_per_second"])
-
-
 def main(argv: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="soak", description=__doc__)
@@ -136,7 +130,10 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seconds = 60 * args.minutes
     try:
-        capacity = args.rate or known_capacity()
+        capacity = args.rate
+        if capacity is None:
+            print(known(), flush=True)
+            capacity = known().rate
         with own_bench(args.out) as bench:
             print("what a request takes …", flush=True)
             rate = mixed_rate(bench, HEADROOM * capacity)
@@ -148,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
     about = {**machine(), "form": f"soak of {args.minutes:g} minutes"}
     path = report.write(args.out, "Soak", about, figures, [section])
     print(f"{report.told(figures)}\nwritten: {path}")
-    return 0
+    return 1 if missed(figures) else 0
 
 
 if __name__ == "__main__":

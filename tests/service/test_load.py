@@ -54,9 +54,9 @@ def test_the_whole_command(tmp_path):
     for name in load.RATES:
         hits = [Hit.read(line) for line in (tmp_path / f"{name}-0.jsonl").read_text().splitlines()]
         assert {hit.code for hit in hits} <= {200, 202}, name
-    about, figures = goals.load(tmp_path / "figures.json")
-    assert "quick" in about["form"]
-    by_name = {figure.name: figure for figure in figures}
+    run = goals.load(tmp_path / "figures.json")
+    assert "quick" in run.about["form"]
+    by_name = {figure.name: figure for figure in run.figures}
     assert by_name["gateway processes restarted by that"].met
     assert by_name["model server killed: first photo served after its return"].met
     assert "<svg" in (tmp_path / "report.html").read_text()

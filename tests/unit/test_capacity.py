@@ -9,9 +9,11 @@ import pytest
 
 from gateway.cli import main
 from gateway.cli.capacity import RATES, PlanError, plan_video, pods_for, read_rates
-from loadtest import capacity
+from loadtest import capacity, load, soak
 from loadtest.busy import Shares
-from loadtest.capacity import Stood, highest
+from loadtest.capacity import Stood, highest, proven
+from loadtest.hits import SECOND, Hit
+from loadtest.results import Results
 
 FRAMES = {"720p": 15.0, "1080p": 6.0}
 SHARES = Shares(0.6, 0.95, 0.4, {"gateway": 0.5, "renderer": 0.7, "torchserve": 0.4, "s3": 0.2})
@@ -41,6 +43,81 @@ def test_the_highest_rate_is_found(most):
 
 def test_no_rate_at_all():
     assert highest(lambda _: False, start=2.0) == 0
+    assert proven(lambda _: False, 2.0) == proven(lambda _: True, 0.0) == 0
+
+
+def test_a_rate_that_a_short_run_stood_by_luck_is_stepped_down():
+    asked = []
+
+    def stands(rate):
+        asked.append(rate)
+        return rate <= 4.6
+
+    assert 4.6 / capacity.CLOSE < proven(stands, 5.0) <= 4.6
+    assert asked[0] == 5.0
+
+
+class Played:
+    """A pod that stands ``short`` requests a second in short runs, ``long`` in long ones."""
+
+    def __init__(self, short: float, long: float, refused: float = 0.0) -> None:
+        self.short, self.long, self.refused = short, long, refused
+        self.runs: list[str] = []
+
+    def constant(self, scenario, rate, seconds, name):
+        assert scenario == capacity.PHOTO
+        self.runs.append(name)
+        count = max(1, round(rate * seconds))
+        most = self.long if "proof" in name else self.short
+        good = count if rate <= most else round((1 - self.refused) * count)
+        slow = 0.9 if rate <= most or self.refused else 2.0
+        codes = [200] * good + [429] * (count - good)
+        hits = [Hit("a", n, code, n, round(slow * SECOND)) for n, code in enumerate(codes)]
+        return Results.of(hits, seconds)
+
+
+@pytest.fixture
+def unwatched(monkeypatch):
+    class Watch:
+        shares = SHARES
+
+        def __init__(self, bench):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(capacity, "Watch", Watch)
+
+
+@pytest.mark.parametrize("refused", [0.0, 0.03])
+def test_the_capacity_is_what_a_long_run_stands(unwatched, refused):
+    """Too much shows in late answers, or, where the pod refuses, in these alone."""
+    pod = Played(short=5.0, long=4.5, refused=refused)
+    stood, shares = capacity.photos(pod, seconds=20, proof=1000)
+    assert 4.5 / capacity.CLOSE < stood.rate <= 4.5
+    assert (stood.p99, stood.success, shares) == (0.9, 1.0, SHARES)
+    assert stood.seconds == pytest.approx(1000 / stood.rate)
+    assert pod.runs[-1] == f"proof-{stood.rate:.2f}"
+
+
+def test_a_pod_that_stands_nothing(unwatched):
+    with pytest.raises(capacity.NothingStood):
+        capacity.photos(Played(short=0, long=0), seconds=5, proof=10)
+
+
+def test_load_and_soak_take_the_same_rate(rates, monkeypatch, capsys):
+    found = capacity.known(rates)
+    assert (found.rate, found.here) == (5.0, True)
+    assert soak.known is capacity.known
+    monkeypatch.setattr(capacity, "known", lambda: found)
+    assert load.known_here() == 5.0
+    monkeypatch.setattr(capacity, "known", lambda: capacity.Known(5.0, "an abacus"))
+    assert load.known_here() is None
+    assert "measured on an abacus: not this machine" in capsys.readouterr().out
 
 
 def test_what_gives_out_first():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import shutil
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,14 +13,18 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from loadtest import goals, publish, report
-from loadtest.goals import Figure
+from loadtest import goals, load, publish, report, soak
+from loadtest.fairness import compared, larger
+from loadtest.goals import Figure, Run
 from loadtest.hits import SECOND, Hit
 from loadtest.plots import Limit, Series, bars, plot
 from loadtest.prometheus import loop_figures, value
-from loadtest.results import Results, read
+from loadtest.recovery import Outage
+from loadtest.results import Results, counts, read, served
 from loadtest.scenarios import MIX, Scenarios, spread
+from loadtest.targets import Target
 from loadtest.vitals import Life
+from tests.servers import free_port
 
 PLAIN = {"Content-Type": ["application/json"]}
 
@@ -41,13 +48,32 @@ def test_what_a_run_says():
     assert Results.of([], 1.0).percentile(99) == math.inf
 
 
+def test_who_is_not_served_has_waited_for_ever():
+    """97 of 100 were served in time: a p99 of those alone would hide the three."""
+    run = results([200] * 97 + [429, 503, 0], [0.1] * 100, 100)
+    assert run.percentile(99) == pytest.approx(0.1)
+    assert run.served_within(97) == pytest.approx(0.1)
+    assert run.served_within(98) == math.inf
+    assert results([200] * 99 + [429], [0.1] * 100, 100).served_within(99) == pytest.approx(0.1)
+    assert Results.of([], 1.0).served_within(50) == math.inf
+    assert (served([run, run]), counts([run, run])) == (0.97, "194 of 200")
+    assert served([]) == 0
+
+
 def test_goodput_counts_answers_as_they_come_in():
     """Of 10 a second it answers 5, the queue that it had at the end is not counted."""
     codes = [200, 429] * 100
     run = results(codes, [0.5] * 200, 20, rate=10)
-    assert run.goodput == pytest.approx(5, rel=0.02)
+    assert run.goodput() == pytest.approx(5, rel=0.02)
     later = results(codes, [100.0] * 200, 20, rate=10)
-    assert later.goodput == 0
+    assert later.goodput() == 0
+
+
+def test_goodput_within_the_goal_leaves_late_answers_out():
+    """Every other good answer takes 1.1 s."""
+    run = results([200] * 200, [0.5, 1.1] * 100, 20, rate=10)
+    assert run.goodput() == pytest.approx(10, rel=0.05)
+    assert run.goodput(1.0) == pytest.approx(5, rel=0.05)
 
 
 def test_a_run_of_files(tmp_path):
@@ -87,6 +113,8 @@ def test_a_process_that_came_later_warms_up_too():
         ("least", 95, 94, False),
         ("least", 95, 95, True),
         ("most", 50, math.inf, False),
+        ("most", 50, math.nan, False),
+        ("least", 50, math.nan, False),
         ("none", 0, 1, None),
     ],
 )
@@ -98,17 +126,22 @@ def test_figures_as_text_and_kept(tmp_path):
     figures = [
         Figure("photos", 5.19, "/s"),
         Figure("p99", 1.25, "s", "most", 1, "9 of 9"),
-        Figure("refusals", math.inf, "ms", "most", 50),
+        Figure("refusals", math.nan, "ms", "most", 50),
+        Figure("first", math.inf, "s", "most", 50),
         Figure("bad", 0, "", "most", 0),
     ]
     assert [figure.row() for figure in figures] == [
         ("photos", "5.19 /s", "", ""),
         ("p99", "1.25 s; 9 of 9", "at most 1 s", "missed"),
         ("refusals", "not measured", "at most 50 ms", "missed"),
+        ("first", "never", "at most 50 s", "missed"),
         ("bad", "0", "at most 0", "met"),
     ]
-    goals.save(tmp_path / "figures.json", {"machine": "m"}, figures)
-    assert goals.load(tmp_path / "figures.json") == ({"machine": "m"}, figures)
+    assert goals.missed(figures) == ["p99", "refusals", "first"]
+    assert report.told(figures).splitlines()[-1] == "goals missed: p99; refusals; first"
+    del figures[2]  # what is no number equals nothing
+    goals.save(tmp_path / "figures.json", Run({"machine": "m"}, figures))
+    assert goals.load(tmp_path / "figures.json") == Run({"machine": "m"}, figures)
 
 
 class Page(HTMLParser):
@@ -148,7 +181,7 @@ def test_the_report_stands_alone(tmp_path):
     assert "A &lt;run&gt;" in path.read_text()
     assert 'class="met">met' in path.read_text()
     assert "50 × 200, 40 × 429" in report.summary(run)
-    assert goals.load(tmp_path / "out" / "figures.json")[1] == figures
+    assert goals.load(tmp_path / "out" / "figures.json").figures == figures
 
 
 def test_plots_keep_peaks_and_leave_out_what_cannot_be_drawn():
@@ -244,7 +277,7 @@ def test_real_media_are_scenarios_where_they_are(tmp_path):
 
 def test_the_readmes_table_is_what_was_measured():
     text = publish.README.read_text()
-    assert publish.placed(text, publish.table(*goals.load(publish.KEPT))) == text
+    assert publish.placed(text, publish.table(publish.kept())) == text
 
 
 def test_figures_are_published(tmp_path, monkeypatch, capsys):
@@ -254,17 +287,90 @@ def test_figures_are_published(tmp_path, monkeypatch, capsys):
         file = {"ROOT": "", "README": "README.md", "KEPT": "load.json"}[name]
         monkeypatch.setattr(publish, name, tmp_path / file)
     (tmp_path / "README.md").write_text(f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n")
-    about = {"machine": "m", "taken": "now", "form": "full"}
-    for folder, value_ in (("load", 5.0), ("soak", 100.0)):
-        (tmp_path / folder).mkdir()
-        goals.save(tmp_path / folder / "figures.json", about, [Figure(folder, value_, "/s")])
-        publish.main()
-    text = (tmp_path / "README.md").read_text()
+
+    def measured(kind: str, taken: str, **figures: float) -> str:
+        (tmp_path / kind).mkdir(exist_ok=True)
+        about = {"machine": "m", "taken": taken, "form": "full"}
+        made = [Figure(name, value, "/s") for name, value in figures.items()]
+        goals.save(tmp_path / kind / "figures.json", Run(about, made))
+        assert publish.main() == 0
+        return (tmp_path / "README.md").read_text()
+
+    measured("load", "then", rate=5, gone=7)
+    text = measured("soak", "then", grown=100)
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| load | 5 /s | | |\n| soak | 100 /s | | |\n" in text
-    assert "load: m, now, full; soak: m, now, full." in text
+    assert "| rate | 5 /s | | |\n| gone | 7 /s | | |\n| grown | 100 /s | | |\n" in text
+    assert "load: m, then, full; soak: m, then, full." in text
+    shutil.rmtree(tmp_path / "soak")  # measured elsewhere; its figures stay, with their date
+    text = measured("load", "now", rate=6)
+    assert "| rate | 6 /s | | |\n| grown | 100 /s | | |\n" in text
+    assert "load: m, now, full; soak: m, then, full." in text
+    assert "gone" not in text
+
+
+@contextlib.contextmanager
+def no_bench(*_: object) -> Iterator[None]:
+    yield None
+
+
+@pytest.mark.parametrize(("p99", "code"), [(0.9, 0), (1.1, 1)])
+def test_a_missed_goal_is_the_exit_code_once_all_is_written(
+    tmp_path, monkeypatch, capsys, p99, code
+):
+    figure = Figure("p99", p99, "s", "most", 1)
+    monkeypatch.setattr(load, "own_bench", no_bench)
+    monkeypatch.setattr(load, "measure", lambda *_: load.Found([figure]))
+    monkeypatch.setattr(soak, "own_bench", no_bench)
+    monkeypatch.setattr(soak, "mixed_rate", lambda *_: 1.0)
+    monkeypatch.setattr(soak, "soak", lambda *_: ([figure], report.Section("Soak", "")))
+    for program in (load, soak):
+        out = tmp_path / program.__name__
+        assert program.main(["--rate", "2", "--out", str(out)]) == code
+        assert ("goals missed: p99" in capsys.readouterr().out) == bool(code)
+        assert goals.load(out / "figures.json").figures == [figure]
+        assert (out / "report.html").exists()
+    quick = ["--rate", "2", "--quick", "--out", str(tmp_path)]
+    assert load.main(quick) == 0  # seconds judge nothing
+
+
+def test_photos_beside_other_work():
+    """A p95 of the good ones alone would say that all is well."""
+    alone = [results([200] * 20, [0.1] * 20, 20)]
+    slower, all_served = compared("videos", alone, [results([200] * 20, [0.2] * 20, 20)])
+    assert (slower.value, slower.met, all_served.met) == (pytest.approx(2), True, True)
+    refused = results([200] * 18 + [429, 429], [0.1] * 20, 20)
+    slower, all_served = compared("videos", alone, [refused])
+    assert (slower.value, slower.met) == (math.inf, False)
+    assert (all_served.value, all_served.met, all_served.note) == (90, False, "18 of 20")
+    (slower, _) = compared("videos", [refused], alone)
+    assert slower.row()[1:] == (
+        "not measured; inf ms alone, 100 ms beside them",
+        "under 3 ×",
+        "missed",
+    )
+
+
+def test_large_photos_that_were_never_served_are_no_load():
+    nobody = Target("POST", f"http://127.0.0.1:{free_port()}/")
+    with pytest.raises(RuntimeError, match="no large photo was served"), larger(nobody):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("back", "first", "seconds", "met"),
+    [
+        (110.0, 112.5, 2.5, True),
+        (110.0, 109.9, 0.0, True),  # looked at a moment too late
+        (110.0, math.inf, math.inf, False),
+        (None, 112.5, math.nan, False),
+    ],
+)
+def test_the_time_since_the_model_server_s_return(back, first, seconds, met):
+    found = Outage(killed=100.0, back=back).until(first)
+    assert found == pytest.approx(seconds, nan_ok=True)
+    assert Figure("x", found, "s", "most", 15).met is met
 
 
 def test_a_readme_without_marks():
