@@ -199,16 +199,21 @@ def test_many_watchers_do_not_hold_each_other_up(pod):
 def test_more_photos_than_places_are_told_to_come_back(pod):
     pod.model.delay = 1.0
     count = pod.settings.max_photos_in_flight + 8
-    statuses = []
+    answers = []
 
     def post():
-        statuses.append(pod.post(astronaut()).status)
+        answers.append(pod.post(astronaut()))
 
     threads = [threading.Thread(target=post) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    statuses = [answer.status for answer in answers]
     assert statuses.count(429) >= 1
     assert statuses.count(200) >= 1
     assert set(statuses) <= {200, 429, 504}
+    for answer in answers:
+        if answer.status == 429:
+            assert int(answer.headers["Retry-After"]) >= 1
+            assert json.loads(answer.data)["code"] == "busy"

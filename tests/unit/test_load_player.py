@@ -21,7 +21,9 @@ from loadtest.targets import Target, post_form, write
 
 
 class Server(ThreadingHTTPServer):
-    """Answers 200 one after the other, ``busy`` seconds each; the first ``bad`` ones with 503."""
+    """Answers 200 one after the other, ``busy`` seconds each; the first ``bad`` ones with 503.
+    ``most``: so many were in at once.
+    """
 
     daemon_threads = True
     request_queue_size = 256
@@ -30,7 +32,8 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.turn = threading.Lock()
+        self.turn, self.counting = threading.Lock(), threading.Lock()
+        self.waiting = self.most = 0
         self.seen: list[tuple[str, str, bytes]] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
@@ -41,13 +44,21 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.seen.append((self.path, self.headers["X-Test"] or "", body))
+        self.count(1)
         with self.server.turn:
             time.sleep(self.server.busy)
             status, self.server.bad = (503 if self.server.bad else 200), max(0, self.server.bad - 1)
+        self.count(-1)
         self.send_response(status)
         self.send_header("Content-Length", "5")
         self.end_headers()
         self.wfile.write(b"hello")
+
+    def count(self, more: int) -> None:
+        server = self.server
+        with server.counting:
+            server.waiting += more
+            server.most = max(server.most, server.waiting)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -106,6 +117,7 @@ def test_a_service_that_falls_behind_is_seen_to(server):
     hits = played([Target("POST", server.url)], Order(40, 0.5))
     assert {hit.code for hit in hits} == {200}
     assert max(hit.latency for hit in hits) > 1.2e9
+    assert server.most > 5
     assert hits[-1].timestamp - hits[0].timestamp == pytest.approx(0.475e9, abs=2)
 
 
