@@ -45,8 +45,8 @@ status: ## its processes
 test: setup lint lint-k8s ## lint and all tests
 	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
-test-long: setup ## the full forms of faults, load and hostile input (hours): FILES=5000, SOAK=, SECONDS= (of each fuzz target)
-	@HOSTILE_FILES=$(or $(FILES),5000) HOSTILE_SECONDS=$(or $(SOAK),0) $(BIN)/python -m pytest -m long -s --timeout 7200
+test-long: setup ## the full forms of faults, load and hostile input (hours): FILES=5000, SOAK=3600 (seconds), SECONDS=600 (a fuzz target)
+	@HOSTILE_FILES=$(or $(FILES),5000) HOSTILE_SECONDS=$(or $(SOAK),3600) $(BIN)/python -m pytest -m long -s --timeout 7200
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600)
 
 fuzz: $(READY) ## coverage-guided fuzzing of our own parsers, SECONDS=60 each (TARGET=… for one)

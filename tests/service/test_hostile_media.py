@@ -27,7 +27,7 @@ from tests.corpus.sending import WAIT, Sender, fault
 from tests.service import media
 from tests.service.conftest import LIMITS
 from tests.service.helpers import Api, becomes
-from tests.service.watch import Holdings, Watch
+from tests.service.watch import Holdings, Watch, growth
 
 KEPT = Path(__file__).resolve().parents[2] / ".hostile"
 AT_ONCE = 6
@@ -35,6 +35,10 @@ SHORT = 150  # files in `make test`
 PIECE = 250  # files between two looks at memory
 ROOM = {"gateway": 60, "renderer": 250, "worker": 120}
 """MiB that a program's processes may have more at the end: what allocators and pools keep."""
+SLOPE = {"gateway": 5, "renderer": 25, "worker": 10}
+"""MiB by which their floor may rise with a thousand files, once there were enough of them."""
+ENOUGH = 20  # pieces from which on a slope can be told from the work in hand
+POOLED = 16  # connections that a process may keep for the next request
 DRAWING_ROUTES = ("rig", "animate", "animate-upload", "phone", "mask", "motion")
 SLACK = 10.0  # seconds for all that is around the work, on a busy machine
 
@@ -83,13 +87,19 @@ def test_thousands_of_hostile_files(api, sender, watch):
     list(run(sender, seed, PIECE))  # what only these make it allocate is not a leak
     before = watch.at_rest()
     outcomes: list[Outcome] = []
+    looks: list[tuple[int, Holdings]] = []
     for number in count(1):
         outcomes += run(sender, seed + number, PIECE)
-        print(f"{len(outcomes)} files, seed {seed}: MiB {watch.now().memory}", flush=True)
+        looks.append((len(outcomes), watch.now()))
+        held = looks[-1][1]
+        print(
+            f"{len(outcomes)} files, seed {seed}: MiB {held.memory}, {held.descriptors}", flush=True
+        )
         if len(outcomes) >= least and time.monotonic() > until:
             break
     report(outcomes)
     unchanged(watch, before)
+    flat(looks)
     assert api.blur(media.photo()).status_code == 200
 
 
@@ -153,4 +163,18 @@ def unchanged(watch: Watch, before: Holdings) -> None:
     after = watch.now().memory
     grown = {name: after[name] - before.memory[name] for name in ROOM}
     print(f"MiB grown by: {grown}")
+    few = {name: most + POOLED for name, most in before.descriptors.items()}
+    fewer = lambda: {n: c for n, c in watch.now().descriptors.items() if c > few[n]}  # noqa: E731
+    becomes(fewer, {}, f"descriptors above {few}", 40)
     assert all(grown[name] < ROOM[name] for name in ROOM), f"MiB grown by: {grown}"
+
+
+def flat(looks: list[tuple[int, Holdings]]) -> None:
+    """Memory does not grow with the files; the first quarter fills caches and is left out."""
+    if len(looks) < ENOUGH:
+        return
+    files, held = zip(*looks[len(looks) // 4 :], strict=True)
+    slopes = {name: growth(files, [one.memory[name] for one in held]) for name in SLOPE}
+    told = "MiB for a thousand files: " + ", ".join(f"{n} {v:+.1f}" for n, v in slopes.items())
+    print(told)
+    assert all(slopes[name] < SLOPE[name] for name in SLOPE), told

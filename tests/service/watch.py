@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from deploy.local.pod import Pod
@@ -18,6 +19,7 @@ from tests.service.helpers import Api, Family, becomes, eventually, live
 STAYING = ("gateway", "torchserve", "redis", "s3")
 """Programs whose processes no request may end; renderers and work-horses may die for it."""
 COUNTED = ("gateway", "renderer", "worker")
+GROUPS = 8  # of looks, of each of which the lowest counts
 SETTLED = 5.0  # seconds; what TorchServe starts to read its host's load is younger
 
 
@@ -27,12 +29,14 @@ class Holdings:
 
     staying: the processes that no request may end. count: how many each program has.
     files: open files of each process of the gateway, without sockets, of which pools keep some.
+    descriptors: of the process of each program that has most, sockets and all.
     memory: MiB per program, without what its processes share.
     """
 
     staying: frozenset[int]
     count: dict[str, int]
     files: dict[int, int]
+    descriptors: dict[str, int] = field(compare=False)
     memory: dict[str, float] = field(compare=False)
 
 
@@ -65,6 +69,7 @@ class Watch:
             frozenset(process.pid for process in staying if _age(process) > SETTLED),
             {name: len(found[name]) for name in COUNTED},
             {process.pid: _files(process.pid) for process in found["gateway"]},
+            {name: max(map(_descriptors, found[name]), default=0) for name in COUNTED},
             {name: round(_memory(found[name]), 1) for name in COUNTED},
         )
 
@@ -73,6 +78,23 @@ def _age(process: psutil.Process) -> float:
     with contextlib.suppress(psutil.NoSuchProcess):
         return time.time() - process.create_time()
     return 0.0
+
+
+def growth(files: Sequence[float], values: Sequence[float]) -> float:
+    """By how much the floor of ``values`` rises while a thousand files come in: a line through
+    the lowest of each group, by least squares. Work in hand comes on top; a leak lifts the floor.
+
+    files: how many had come in at each of the values.
+    """
+    groups = np.array_split(np.arange(len(values)), min(GROUPS, len(values)))
+    lowest = [group[np.argmin(np.asarray(values)[group])] for group in groups]
+    return float(1000 * np.polyfit(np.asarray(files)[lowest], np.asarray(values)[lowest], 1)[0])
+
+
+def _descriptors(process: psutil.Process) -> int:
+    with contextlib.suppress(psutil.Error):
+        return int(process.num_fds())
+    return 0
 
 
 def _files(pid: int) -> int:

@@ -9,6 +9,7 @@ import logging
 import random
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
 from redis import Redis
@@ -17,6 +18,7 @@ from gateway.logs import JsonFormatter
 from tests import leaks
 from tests.leaks import NAME, SECRET, Folder, Leak, Needles, Sent
 from tests.service import media
+from tests.service.watch import growth
 
 BODY = random.Random(1).randbytes(5000)
 
@@ -123,6 +125,14 @@ def test_metadata_of_videos(tmp_path):
     untold = io.BytesIO()
     Image.new("RGB", (8, 8)).save(untold, "png")
     assert leaks.metadata(untold.getvalue()) == leaks.metadata(b"{}") == {}
+
+
+def test_memory_that_grows_with_the_files_is_told_from_work_in_hand():
+    files = np.arange(250, 250 * 41, 250)
+    work = np.random.default_rng(3).uniform(0, 200, len(files))
+    assert growth(files, 300 + work) < 10
+    assert growth(files, 300 + work + 0.03 * files) > 25
+    assert growth(files[:3], [1.0, 1.25, 1.5]) == pytest.approx(1)
 
 
 def test_next_to_nothing_is_no_leak():
