@@ -70,6 +70,24 @@ def stopped(program: str, seconds: float) -> Callable[[Pod], None]:
     return strike
 
 
+def frozen(program: str, seconds: float) -> Callable[[Pod], None]:
+    """Its processes are there, listen, and do nothing."""
+
+    def strike(pod: Pod) -> None:
+        processes = [psutil.Process(pid) for pid in pod.pids(program)]
+        try:
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.suspend()
+            time.sleep(seconds)
+        finally:
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.resume()
+
+    return strike
+
+
 def redis_killed(pod: Pod) -> None:
     psutil.Process(pod.pids("redis")[0]).kill()
 
@@ -86,6 +104,7 @@ BREAKAGES = [
 ]
 LONG_BREAKAGES = [
     Breakage("TorchServe stopped for 5 s", stopped("torchserve", 5), MODEL, back=60),
+    Breakage("TorchServe frozen for 20 s", frozen("torchserve", 20), {*MODEL, "busy"}, back=60),
     Breakage("Redis stopped for 5 s", stopped("redis", 5), QUEUE, kinds=ALL),
     Breakage("S3 stopped for 5 s", stopped("s3", 5), {"storage-unavailable"}),
     Breakage("the renderer stopped for 3 s", stopped("renderer", 3), RENDERER),
@@ -299,20 +318,27 @@ def test_a_renderer_reaches_its_memory_limit(behind, clips, measured):
     "off",
     [pytest.param(-600, id="ten minutes slow"), pytest.param(600, id="ten minutes fast")],
 )
-def test_the_signing_host_s_clock_is_off(pod, bucket, off, tmp_path):
-    """Links live as long as promised, although they are signed with a wrong time."""
-    life = {"MASQUERADE_URL_TTL": "900", "TMPDIR": str(tmp_path)}
-    replica = Replica(pod, {**LIMITS, **life}, off=off)
+def test_the_signing_host_s_clock_is_off(pod, sent, clips, off, tmp_path):
+    """Links live as long as promised, although they are signed with a wrong time: those of photos
+    and, from a worker on the same host, those of videos. Nobody notices."""
+    own = {"MASQUERADE_URL_TTL": "900", "TMPDIR": str(tmp_path), "MASQUERADE_QUEUE_NAME": "off"}
+    replica = Replica(pod, {**LIMITS, **own}, worker=True, off=off)
     try:
         replica.start()
-        api = Api(replica.url)
-        answer = api.blur(media.photo())
-        assert answer.status_code == 200, answer.text
-        view = answer.json()
-        promised = time.mktime(time.strptime(view["expires_at"], "%Y-%m-%dT%H:%M:%SZ"))
-        assert promised - time.timezone - time.time() == pytest.approx(900, abs=20)
-        for link in (view["url"], view["report_url"]):
-            assert requests.get(link, timeout=30).status_code == 200
+        api = Api(replica.url, sent)
+        with Traffic(api, clips.short()) as traffic:
+            traffic.under_way()
+            traffic.back(time.monotonic(), 60)
+        assert traffic.judge((), DEADLINE) == set()
+        for ask in (
+            lambda: api.blur(media.photo()).json(),
+            lambda: api.job(traffic.jobs[-1])["result"],
+        ):
+            view = ask()
+            promised = time.mktime(time.strptime(view["expires_at"], "%Y-%m-%dT%H:%M:%SZ"))
+            assert promised - time.timezone - time.time() == pytest.approx(900, abs=20)
+            for link in (view["url"], view["report_url"]):
+                assert requests.get(link, timeout=30).status_code == 200
         log = (replica.logs / "gateway.log").read_text()
         assert re.search(r"clock is (599|600|601) s (behind|ahead of) the object store's", log)
     finally:
