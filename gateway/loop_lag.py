@@ -26,6 +26,7 @@ _WINDOW = 60.0  # seconds after which a largest lag is forgotten, or twice that
 _BLOCKED = 0.05  # seconds that the loop must not be blocked for
 _SHORT = 0.005  # seconds of a turn into which nobody looks any further
 _FRESH = 0.002  # seconds for which a reading of the wait for cores is good enough
+_TRIES = 3
 
 
 class Peak:
@@ -74,13 +75,23 @@ class Turns:
     def _begin(self) -> None:
         self._begun = time.perf_counter()
         if self._begun - self._read > _FRESH:
-            self._read, self._wait = self._begun, self._waited()
+            self._begun, self._wait = self._now()
+            self._read = self._begun
 
     def _end(self) -> None:
         spent = time.perf_counter() - self._begun
         if spent > _SHORT:
-            spent -= self._waited() - self._wait
+            now, wait = self._now()
+            spent = now - self._begun - (wait - self._wait)
         self._longest = max(self._longest, spent)
+
+    def _now(self) -> tuple[float, float]:
+        """The time and the wait so far, of one moment: a core may be lost between the two."""
+        for _ in range(_TRIES):
+            before, wait, after = time.perf_counter(), self._waited(), time.perf_counter()
+            if after - before < _FRESH:
+                break
+        return after, wait
 
 
 def wait_for_cores() -> Callable[[], float]:

@@ -58,6 +58,28 @@ def test_waiting_for_a_core_is_not_blocking():
         turns.close()
 
 
+def test_a_core_that_is_lost_while_the_wait_is_read_is_waited_for():
+    waited, lose = [0.0], [False]
+
+    def read() -> float:
+        if lose[0]:
+            lose[0] = False
+            time.sleep(BLOCK)
+            waited[0] += BLOCK
+        return waited[0]
+
+    turns = Turns(gevent.get_hub().loop, read)
+    try:
+        for number in range(3):
+            lose[0] = number > 0
+            turns.take()
+            gevent.sleep(0.01)
+            gevent.sleep(0.001)
+            assert turns.take() < BLOCK
+    finally:
+        turns.close()
+
+
 def test_the_kernel_tells_of_the_wait_for_cores():
     """Of this thread: it sleeps, which is no wait; then there are more of its kind than cores."""
     waited = wait_for_cores()
