@@ -243,13 +243,16 @@ class Settings:
         60.0, "s", "how long a client may be silent amid a body, or not read its answer", _positive
     )
     max_photos_in_flight: int = _knob(
-        0, "count", "small photos at work or waiting; 0: 8 for each renderer process", _natural
+        0,
+        "count",
+        "small photos being fetched, rendered or stored; 0: 8 for each renderer process",
+        _natural,
     )
     max_large_photos_in_flight: int = _knob(
         0, "count", "the same of large photos and animations; 0: 4 for each process", _natural
     )
     max_drawings_in_flight: int = _knob(
-        0, "count", "drawings at work or waiting; 0: 8 for each renderer process", _natural
+        0, "count", "the same of drawings; 0: 8 for each renderer process", _natural
     )
     photo_patience: float = _knob(
         1.0,
@@ -270,7 +273,10 @@ class Settings:
     )
     max_classify_images: int = _knob(16, "count", "most images in one classification", _positive)
     max_classify_in_flight: int = _knob(
-        0, "count", "images being classified or waiting; 0: 64 for each process", _natural
+        0,
+        "count",
+        "images being classified, and as many being fetched; 0: 64 for each process",
+        _natural,
     )
     fetch_hosts: str = _knob(
         "",

@@ -11,13 +11,15 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TypeVar
 
 from gateway import metrics
 from gateway.errors import MasqueradeError, NotFound, UnsupportedMedia
+from gateway.http import hangups
 from gateway.http.classify_intake import Asked, Image
 from gateway.http.flows import Services, delete, dropped_on_failure
 from gateway.http.intake import check_size
@@ -26,7 +28,10 @@ from gateway.pipelines.classify_image import ClassifyOptions, highest
 from gateway.storage import upload_key
 
 _AT_ONCE = 4  # images of one request
-_OURS = (500, 503)  # errors that are not about one image
+_OURS = (429, 499, 500, 503)  # errors that are not about one image
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 def classify(services: Services, asked: Asked, options: ClassifyOptions) -> dict[str, Any]:
@@ -38,25 +43,38 @@ def classify(services: Services, asked: Asked, options: ClassifyOptions) -> dict
     """
     if services.classifier is None:
         raise NotFound("this service has no classifier")
-    with services.gates.classifications.entered(len(asked.images)):
-        if not asked.many:
-            return _one(services, asked.images[0], options)
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+    if asked.many:
+        return _several(services, asked.images, options)
+    with _here(services, asked.images[0]) as here, services.gates.classifications.entered():
+        return _one(services, here, options)
+
+
+def _several(services: Services, images: list[Image], options: ClassifyOptions) -> dict[str, Any]:
+    """First all are fetched, then all are classified: who waits for a fetch takes no place."""
+    with contextlib.ExitStack() as files, ThreadPoolExecutor(_AT_ONCE) as pool:
+
+        def each(work: Callable[[T], U], items: Iterable[T]) -> list[U | dict[str, Any]]:
             # The request's id goes along into the log and to the renderer.
-            started = [
-                pool.submit(copy_context().run, _one_of_many, services, image, options)
-                for image in asked.images
-            ]
-            views = [future.result() for future in started]
-    model = next((view.pop("model") for view in views if "model" in view), None)
+            started = [pool.submit(copy_context().run, _or_its_error, work, item) for item in items]
+            return [future.result() for future in started]
+
+        found = each(lambda image: files.enter_context(_here(services, image)), images)
+        there = [here for here in found if isinstance(here, _Here)]
+        if not there:
+            return {"images": found, "model": None}
+        with services.gates.classifications.entered(len(there)):
+            done = iter(each(lambda here: _one(services, here, options), there))
+        views = [next(done) if isinstance(here, _Here) else here for here in found]
+    model = next((view["model"] for view in views if "model" in view), None)
     for view in views:
         view.pop("model", None)
     return {"images": views, "model": model}
 
 
-def _one_of_many(services: Services, image: Image, options: ClassifyOptions) -> dict[str, Any]:
+def _or_its_error(work: Callable[[T], U], item: T) -> U | dict[str, Any]:
+    """What the work makes of one of several images, or the view of what is wrong with it."""
     try:
-        return _one(services, image, options)
+        return work(item)
     except MasqueradeError as error:
         if error.status in _OURS:
             raise
@@ -64,22 +82,21 @@ def _one_of_many(services: Services, image: Image, options: ClassifyOptions) -> 
         return {"error": {**told, "detail": str(error)}}
 
 
-def _one(services: Services, image: Image, options: ClassifyOptions) -> dict[str, Any]:
+def _one(services: Services, here: _Here, options: ClassifyOptions) -> dict[str, Any]:
     assert services.classifier is not None
     begun = time.perf_counter()
-    with _bytes_of(services, image) as file:
-        _check_picture(services, file)
-        fetched = time.perf_counter()
-        seen = services.renderer.shown(file, file.seek(0, os.SEEK_END))
-        services.gates.classifications.took(seen.seconds)
+    with services.gates.classifications.at_work() as work:
+        seen = services.renderer.shown(here.file, here.file.seek(0, os.SEEK_END))
+        work.seconds = seen.seconds
     decoded = time.perf_counter()
-    found = services.classifier.classify_packed(seen.frames)
+    with hangups.giving_up():
+        found = services.classifier.classify_packed(seen.frames)
     done = time.perf_counter()
     timings = {
-        "fetch_ms": round(1000 * (fetched - begun), 1),
-        "decode_ms": round(1000 * (decoded - fetched), 1),
+        "fetch_ms": round(1000 * here.seconds, 1),
+        "decode_ms": round(1000 * (decoded - begun), 1),
         "model_ms": round(1000 * (done - decoded), 1),
-        "total_ms": round(1000 * (done - begun), 1),
+        "total_ms": round(1000 * (here.seconds + done - begun), 1),
     }
     metrics.classified(timings)
     return {
@@ -90,22 +107,43 @@ def _one(services: Services, image: Image, options: ClassifyOptions) -> dict[str
     }
 
 
+# getting them here
+
+
+@dataclass(frozen=True)
+class _Here:
+    """An image's bytes, and how long it took to get them (seconds)."""
+
+    file: BinaryIO
+    seconds: float
+
+
+@contextlib.contextmanager
+def _here(services: Services, image: Image) -> Iterator[_Here]:
+    """An image that was sent, or fetched from where it is; an upload is deleted after use."""
+    begun = time.perf_counter()
+    with _bytes_of(services, image) as file:
+        _check_picture(services, file)
+        yield _Here(file, time.perf_counter() - begun)
+
+
 @contextlib.contextmanager
 def _bytes_of(services: Services, image: Image) -> Iterator[BinaryIO]:
-    """The image's bytes in a file, wherever they were; an upload is deleted after use."""
     if image.file is not None:
         yield image.file
         return
     with tempfile.TemporaryFile() as file:
         if image.url is not None:
-            services.fetcher.fetch(image.url, file)
+            with services.gates.fetches.entered(), hangups.giving_up():
+                services.fetcher.fetch(image.url, file)
             yield file
             return
         assert image.upload_id is not None
         key = upload_key(image.upload_id)
         with dropped_on_failure(services, key):
-            check_size(services.storage.size(key), "image", services.settings)
-            services.storage.fetch(key, file)
+            with services.gates.fetches.entered(), hangups.giving_up():
+                check_size(services.storage.size(key), "image", services.settings)
+                services.storage.fetch(key, file)
             yield file
         delete(services, key)
 

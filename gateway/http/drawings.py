@@ -16,7 +16,7 @@ from typing import IO, Any, BinaryIO
 from gateway import carry, metrics
 from gateway.access.owner import own_key
 from gateway.errors import NotFound, UnsupportedMedia
-from gateway.http import rig_store
+from gateway.http import hangups, rig_store
 from gateway.http.flows import Services, delete, dropped_on_failure, undo
 from gateway.http.intake import Incoming, check_size
 from gateway.http.records import append, head_of, record
@@ -110,12 +110,13 @@ def correct(
 
 def keep_motion(services: Services, motion: IO[bytes]) -> tuple[str, dict[str, Any]]:
     """Try and store a motion, a file of records; its id, and its frames and seconds."""
-    with _place(services):
+    with _place(services), services.gates.drawings.at_work():
         length = services.renderer.motion(motion)
     motion_id = new_token()
     with _undone(services) as written:
         written.append(own_key(MOTIONS, motion_id))
-        services.storage.put(written[0], motion, "application/octet-stream")  # type: ignore[arg-type]
+        with hangups.giving_up():
+            services.storage.put(written[0], motion, "application/octet-stream")  # type: ignore[arg-type]
     return motion_id, length
 
 
@@ -165,8 +166,9 @@ def _append_motions(services: Services, task: IO[bytes], wish: Wish) -> None:
 
 def _append_object(services: Services, task: IO[bytes], head: dict[str, Any], key: str) -> None:
     try:
-        task.write(head_of(head, services.storage.size(key)))
-        services.storage.fetch(key, task)  # type: ignore[arg-type]
+        with hangups.giving_up():
+            task.write(head_of(head, services.storage.size(key)))
+            services.storage.fetch(key, task)  # type: ignore[arg-type]
     except NotFound:
         raise NotFound("it was deleted or has expired; send the drawing again") from None
 
@@ -176,7 +178,10 @@ def _make(services: Services, task: IO[bytes], rig_id: str, written: list[str]) 
     made = _Made(new_token())
     with ThreadPoolExecutor(_STORING) as pool:
         puts: list[Future[None]] = []
-        with contextlib.closing(services.renderer.drawing(task)) as pieces:
+        with (
+            services.gates.drawings.at_work() as work,
+            contextlib.closing(services.renderer.drawing(task)) as pieces,
+        ):
             for piece in pieces:
                 key = _placed(made, piece.head, rig_id)
                 if key is None:
@@ -184,9 +189,10 @@ def _make(services: Services, task: IO[bytes], rig_id: str, written: list[str]) 
                 else:
                     written.append(key)
                     puts.append(pool.submit(carry.along(_store), services, key, piece))
-        for put in puts:
-            put.result()
-    services.gates.drawings.took(made.timings["render_ms"] / 1000)
+            work.seconds = made.timings["render_ms"] / 1000
+        with hangups.giving_up():
+            for put in puts:
+                put.result()
     return made
 
 
@@ -224,7 +230,7 @@ def _store(services: Services, key: str, piece: Piece) -> None:
 
 @contextlib.contextmanager
 def _place(services: Services) -> Iterator[None]:
-    """In among the drawings that are at work or wait."""
+    """In among the drawings that are fetched, made or stored."""
     with services.gates.drawings.entered(), metrics.drawing_in_flight():
         yield
 
@@ -243,7 +249,8 @@ def _photo(services: Services, incoming: Incoming) -> Iterator[BinaryIO]:
         check_size(size, None, services.settings)
         _check_picture(services, services.storage.head(key, min(HEAD_BYTES, size)), size)
         with tempfile.TemporaryFile() as file:
-            services.storage.fetch(key, file)
+            with hangups.giving_up():
+                services.storage.fetch(key, file)
             yield file
     delete(services, key)
 

@@ -18,9 +18,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gateway import admission, carry, deadline, metrics
 from gateway.access.owner import owner
-from gateway.admission import Admission, Board
-from gateway.errors import MasqueradeError, StorageUnavailable, UnsupportedMedia, is_disk_full
+from gateway.admission import Admission, Board, Gate
+from gateway.errors import (
+    ClientGone,
+    DeadlineExceeded,
+    MasqueradeError,
+    StorageUnavailable,
+    UnsupportedMedia,
+    is_disk_full,
+)
 from gateway.fetch.fetcher import Fetcher
+from gateway.http import hangups
 from gateway.http.first_look import gate_of
 from gateway.http.intake import Incoming, check_size
 from gateway.http.rendering import Rendered, Renderer
@@ -86,12 +94,17 @@ def blur_sent(services: Services, incoming: Incoming, options: BlurOptions) -> d
     assert file is not None
     head = incoming.head()
     if _kind(head, incoming.size, services.settings) == "image":
-        return _blur_photo(services, file, head, incoming.size, options)
-    with services.gates.probes.entered():
+        gate = gate_of(services.gates, head, incoming.size)
+        with _place(gate):
+            return _blur_photo(services, gate, file, incoming.size, options)
+    probes = services.gates.probes
+    with probes.entered(), probes.at_work() as work:
         info = services.renderer.probe(file)
+        work.seconds = info.get("worked")
     key = upload_key(new_token())
     try:
-        services.storage.put(key, file, "application/octet-stream")
+        with hangups.giving_up():
+            services.storage.put(key, file, "application/octet-stream")
         return services.queue.submit(
             key, options.as_dict(), int(info.get("frames") or 0), owner.get()
         )
@@ -114,10 +127,11 @@ def blur_uploaded(services: Services, upload_id: str, options: BlurOptions) -> d
         head = storage.head(key, min(_HEAD, size))
         if _kind(head, size, settings) == "video":
             return services.queue.submit(key, options.as_dict(), owner=owner.get())
-        gate_of(services.gates, head, size).check()
-        with tempfile.TemporaryFile() as file:
-            storage.fetch(key, file)
-            view = _blur_photo(services, file, head, size, options)
+        gate = gate_of(services.gates, head, size)
+        with _place(gate), tempfile.TemporaryFile() as file:
+            with hangups.giving_up():
+                storage.fetch(key, file)
+            view = _blur_photo(services, gate, file, size, options)
     delete(services, key)
     return view
 
@@ -165,21 +179,27 @@ def _kind(head: bytes, size: int, settings: Settings) -> str:
     return kind
 
 
-def _blur_photo(
-    services: Services, file: BinaryIO, head: bytes, size: int, options: BlurOptions
-) -> dict[str, Any]:
-    gates = services.gates
-    gate = gate_of(gates, head, size)
+@contextlib.contextmanager
+def _place(gate: Gate) -> Iterator[None]:
+    """In among the photos that are fetched, rendered or stored."""
     with gate.entered(), metrics.photo_in_flight():
-        begun = time.perf_counter()
-        rendered = services.renderer.image(file, size, options, large=gate is gates.large_photos)
-        gate.took(rendered.seconds)
-        with rendered.body:
-            drawn = time.perf_counter()
-            deadline.check()
-            token = new_token()
-            keys = _store_photo(services, token, rendered)
-        done = time.perf_counter()
+        yield
+
+
+def _blur_photo(
+    services: Services, gate: Gate, file: BinaryIO, size: int, options: BlurOptions
+) -> dict[str, Any]:
+    begun = time.perf_counter()
+    with gate.at_work() as work:
+        large = gate is services.gates.large_photos
+        rendered = services.renderer.image(file, size, options, large=large)
+        work.seconds = rendered.seconds
+    with rendered.body:
+        drawn = time.perf_counter()
+        deadline.check()
+        token = new_token()
+        keys = _store_photo(services, token, rendered)
+    done = time.perf_counter()
     meta = rendered.meta
     meta["timings"] = {
         **meta["timings"],
@@ -199,7 +219,7 @@ def _store_photo(services: Services, token: str, rendered: Rendered) -> tuple[st
     text = io.BytesIO(json.dumps(report, separators=(",", ":")).encode())
     name = f"blurred.{meta['extension']}"
     try:
-        with ThreadPoolExecutor(1) as beside:
+        with hangups.giving_up(), ThreadPoolExecutor(1) as beside:
             second = beside.submit(
                 carry.along(storage.put), report_key, text, "application/json", "report.json"
             )
@@ -227,8 +247,8 @@ def delete(services: Services, *keys: str) -> None:
 
 def undo(services: Services, error: BaseException, *keys: str) -> None:
     """Delete what a request wrote that failed; without waiting once more for a store that
-    was just waited for in vain."""
-    if isinstance(error, StorageUnavailable):
-        leave_to_sweep(services.queue.store, *keys)
-    else:
+    was just waited for in vain. What was being sent when it was given up may still arrive."""
+    if not isinstance(error, StorageUnavailable):
         delete(services, *keys)
+    if isinstance(error, StorageUnavailable | ClientGone | DeadlineExceeded):
+        leave_to_sweep(services.queue.store, *keys)

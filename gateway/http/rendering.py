@@ -148,7 +148,8 @@ class Renderer:
                 return Shown(turn.read(answer, _LONGEST_SHOWN), meta, _worked(answer))
 
     def probe(self, file: IO[bytes]) -> dict[str, Any]:
-        """Check a video in an open file; answers width, height, frames (estimate), seconds."""
+        """Check a video in an open file; answers width, height, frames (estimate), seconds, and
+        ``worked``: what it took of a renderer process (seconds)."""
         file.flush()
         path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
         asked = json.dumps({"path": path}).encode()
@@ -157,7 +158,7 @@ class Renderer:
             json_sent = {"Content-Type": "application/json"}
             answer = self._call(turn, self._url + "/probe", asked, json_sent)
             with contextlib.closing(answer):
-                return dict(json.loads(turn.read(answer, MIB)))
+                return {**json.loads(turn.read(answer, MIB)), "worked": _worked(answer)}
 
     def drawing(self, task: IO[bytes]) -> Generator[Piece, None, None]:
         """Do a task of ``gateway.renderer_drawings``, a file of records; pieces come as made.

@@ -5,12 +5,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import time
 
 import pytest
 
 from gateway import deadline
 from gateway.admission import Admission, Board
-from gateway.errors import BadRequest, Busy, DeadlineExceeded
+from gateway.errors import (
+    BadMedia,
+    BadRequest,
+    Busy,
+    ClientGone,
+    DeadlineExceeded,
+    ModelUnavailable,
+    RendererFailed,
+)
 from gateway.settings import MIB, Settings
 
 SETTINGS = Settings(renderer_large_url="http://127.0.0.1:1")
@@ -25,9 +34,23 @@ def two_processes(monkeypatch):
 
 @pytest.fixture
 def fill():
-    """Enter a gate so often."""
+    """Enter a gate so often, and be at the renderer."""
     with contextlib.ExitStack() as stack:
-        yield lambda gate, count: [stack.enter_context(gate.entered()) for _ in range(count)]
+
+        def enter(gate, count):
+            for _ in range(count):
+                stack.enter_context(gate.entered())
+                stack.enter_context(gate.at_work())
+
+        yield enter
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """The clock, which stands still; its only item are the seconds."""
+    seconds = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
+    return seconds
 
 
 def gates(**changed):
@@ -66,6 +89,51 @@ def test_there_is_a_limit_however_fast_they_are(fill):
     photos.took(0.001)
     fill(photos, 6)
     assert not photos.is_open()
+
+
+def test_who_is_fetched_or_stored_holds_nobody_up():
+    both = gates(max_photos_in_flight=4, max_classify_in_flight=1000)
+    both.photos.took(10.0)
+    with both.classifications.entered(900), both.photos.entered(), both.photos.entered():
+        assert both.photos.is_open()
+        with both.photos.entered(), both.photos.entered():
+            assert not both.photos.is_open()  # but for the limit to all that is in
+
+
+def test_who_finds_no_place_is_told_when_one_was_free_so_far(now):
+    photos = gates(max_photos_in_flight=2).photos
+    with photos.entered(), photos.entered():
+        now[0] += 30.0
+    with photos.entered(), photos.entered(), pytest.raises(Busy) as refused:
+        photos.check()
+    assert refused.value.retry_after == 15
+
+
+def test_what_fails_after_long_tells_how_long_such_work_takes(now):
+    photos = gates().photos
+    photos.took(0.3)
+
+    def fail(after, error):
+        with pytest.raises(type(error)), photos.at_work():
+            now[0] += after
+            raise error
+
+    fail(0.01, BadMedia("no photo"))  # says nothing about one
+    fail(20.0, ClientGone("gone"))
+    assert photos.seconds == pytest.approx(0.3)
+    for _ in range(3):
+        fail(20.0, ModelUnavailable("it hangs"))
+    assert photos.seconds > 9
+
+
+def test_the_wait_before_a_failure_is_not_counted(now, fill):
+    photos = gates().photos
+    photos.took(8.0)
+    fill(photos, 3)  # half a photo each is before the newcomer
+    with pytest.raises(RendererFailed), photos.at_work():
+        now[0] += 15.9
+        raise RendererFailed("died")
+    assert photos.seconds == 8.0
 
 
 def test_the_time_that_one_takes_is_measured():

@@ -10,6 +10,7 @@ import os
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,43 @@ def test_all_places_taken(services):
     assert statuses == [200, 200]
     services.renderer.during = lambda: None
     assert app.test_client().post("/v1/blur", data=form()).status_code == 200
+
+
+def test_who_is_stored_holds_no_renderer(services):
+    """However slow the store is, photos wait for nothing but the limit to all of them."""
+    stored, go_on = threading.Event(), threading.Event()
+    put = services.storage.put
+
+    def slow(*args):
+        stored.set()
+        go_on.wait(20)
+        put(*args)
+
+    services.storage.put = slow
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(app_of(services).test_client().post, "/v1/blur", data=form())
+        assert stored.wait(20)
+        photos = services.gates.photos
+        assert (photos.inside, photos.working) == (1, 0)
+        go_on.set()
+        assert answer.result().status_code == 200
+    assert photos.inside == 0
+
+
+def test_a_photo_that_fails_slowly_is_remembered(services):
+    """The renderer's answer came late, and so will the next one's."""
+    services.renderer.during = lambda: time.sleep(0.4)
+    services.renderer.fault = ModelUnavailable("it hangs")
+    client = app_of(services).test_client()
+    refused(client.post("/v1/blur", data=form()), 503, "model-unavailable")
+    assert services.gates.photos.seconds >= 0.4
+
+
+def test_a_probe_is_measured(services):
+    probe = services.renderer.probe
+    services.renderer.probe = lambda file: {**probe(file), "worked": 0.7}
+    assert app_of(services).test_client().post("/v1/blur", data=form(MP4)).status_code == 202
+    assert services.gates.probes.seconds == 0.7
 
 
 def test_the_store_is_down(services):

@@ -6,6 +6,8 @@ import base64
 import dataclasses
 import io
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -13,13 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gateway.errors import ModelUnavailable, RendererFailed
+from gateway.fetch.faults import SourceBroken
 from gateway.fetch.fetcher import Fetcher
 from gateway.http.base64_body import take_all_apart
 from gateway.pipelines.review import Review
 from gateway.settings import Settings
 from gateway.storage import UPLOADS, Storage, new_token
 from tests.hostile import hostile_server
-from tests.servers import keys
+from tests.servers import keys, wait_for
 from tests.unit.http_fakes import FakeJudge, app_of, page, services_of
 
 
@@ -227,6 +230,43 @@ def test_a_pod_without_a_classifier(services):
 def test_all_places_are_taken(client, services):
     with services.gates.classifications.entered(services.gates.classifications.most):
         refused(client.post("/v1/classify", json={"file": text(png())}), 429, "busy")
+
+
+def test_slow_sources_take_no_place_from_photos(settings, monkeypatch):
+    """Many images that are waited for, and nothing for a renderer to do."""
+    monkeypatch.setenv("WEB_CONCURRENCY", "1")
+    services, go_on = services_of(settings), threading.Event()
+
+    def slow(url, out):
+        go_on.wait(20)
+        raise SourceBroken("it broke off")
+
+    services.fetcher.fetch = slow
+    gates, app, urls = services.gates, app_of(services), ["http://example.org/"] * 16
+
+    def ask(body):
+        return app.test_client().post("/v1/classify", json=body)
+
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(ask, {"image_urls": urls}) for _ in range(3)]
+        wait_for(lambda: gates.fetches.inside == 12)  # four at a time of each
+        assert gates.photos.is_open() and gates.classifications.is_open()
+        assert gates.classifications.inside == 0
+        assert ask({"file": text(png())}).status_code == 200
+        go_on.set()
+        for each in asked:
+            codes = [view["error"]["code"] for view in each.result().json["images"]]
+            assert codes == ["source-broken"] * 16
+    assert gates.fetches.inside == 0
+
+
+def test_more_fetches_than_places_are_told_to_come_back(client, services, source):
+    with services.gates.fetches.entered(services.gates.fetches.most):
+        for body in ({"image_url": source.url("image")}, {"image_urls": [source.url("image")]}):
+            answer = client.post("/v1/classify", json=body)
+            refused(answer, 429, "busy")
+            assert int(answer.headers["Retry-After"]) > 0
+        assert client.post("/v1/classify", json={"file": text(png())}).status_code == 200
 
 
 def test_only_hosts_of_the_list(services):
