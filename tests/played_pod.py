@@ -129,6 +129,8 @@ def played_pod(redis_url, s3_endpoint, folder, large=False):
         model_timeout=30.0,
         max_upload_bytes=200 * MIB,
         max_image_bytes=20 * MIB,
+        fetch_private_hosts="127.0.0.1",
+        fetch_timeout=60.0,
         renderer_memory=1024 * MIB,
     )
     address = f"127.0.0.1:{free_port()}"

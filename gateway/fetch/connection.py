@@ -85,8 +85,8 @@ def exchange(
 
     watchdog = threading.Timer(clock.remaining, end)
     watchdog.daemon = True
-    watchdog.start()
     try:
+        watchdog.start()  # waits a little, where it may be given up already
         with plain, _secured(target, plain) as connected:
             yield _ask(target, connected)
     except TimeoutError:
@@ -104,6 +104,7 @@ def exchange(
     finally:
         watchdog.cancel()
         handle.close()
+        plain.close()
     if late.is_set():  # a body without a length ends at the shutdown as if it were whole
         raise clock.over()
 

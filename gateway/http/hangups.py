@@ -1,7 +1,7 @@
 """Clients that hang up: what they wait for is given up, wherever it is.
 
-The gateway looks at the client's connection while it waits for the renderer, and closes its own
-to the renderer; the renderer looks at that one before it begins and between its steps.
+The gateway looks at the client's connection while it waits for others, and closes its own to them;
+the renderer looks at that one before it begins and between its steps.
 """
 
 from __future__ import annotations
@@ -21,11 +21,16 @@ connection: ContextVar[Any] = ContextVar("connection", default=None)
 """The socket of the client that the present request came from; None where there is none."""
 
 
+class _HungUp(BaseException):
+    """Not an Exception, which libraries would take for one of their own."""
+
+
 @contextlib.contextmanager
 def giving_up() -> Iterator[None]:
-    """Raise ClientGone in the block, wherever it waits, as soon as the client hangs up.
+    """Raise ClientGone out of the block, wherever it waits, as soon as the client hangs up.
 
-    As gevent's own time-outs do: only what runs in greenlets can be interrupted so.
+    As gevent's own time-outs do: only what runs in greenlets can be interrupted so. Blocks must
+    not be nested: what the inner one does to end in good order would be interrupted once more.
     """
     client = connection.get()
     if client is None:
@@ -39,11 +44,13 @@ def giving_up() -> Iterator[None]:
     def look() -> None:
         watcher.stop()  # what a client sends meanwhile is its next request
         if not _unread(client.fileno()):
-            waiting.throw(ClientGone("the client has closed its connection"))
+            waiting.throw(_HungUp())
 
     watcher.start(look)
     try:
         yield
+    except _HungUp:
+        raise ClientGone("the client has closed its connection") from None
     finally:
         watcher.close()
 

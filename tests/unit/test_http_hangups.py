@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 import urllib3
 
 from gateway.settings import MIB
+from tests.faulty import Fault, Proxy
 from tests.played_pod import astronaut, calmed, played_pod
 from tests.servers import wait_for
 from tests.unit.http_fakes import page
@@ -18,7 +20,13 @@ from tests.unit.http_fakes import page
 
 @pytest.fixture(scope="module")
 def pod(redis_url, s3_endpoint, tmp_path_factory):
-    with played_pod(redis_url, s3_endpoint, tmp_path_factory.mktemp("pod"), large=True) as pod:
+    """Its object store is behind a proxy, ``pod.store``."""
+    port = int(s3_endpoint.rsplit(":", 1)[1])
+    with (
+        Proxy(("127.0.0.1", port)) as store,
+        played_pod(redis_url, store.url, tmp_path_factory.mktemp("pod"), large=True) as pod,
+    ):
+        pod.store = store
         yield pod
 
 
@@ -71,6 +79,36 @@ def test_a_photo_at_work_is_given_up_with_its_client(pod):
     wait_for(lambda: metric(pod, "masquerade_photos_in_flight") == 0, seconds=0.9)
     after = metric(pod, 'masquerade_requests_total{method="POST",route="/v1/blur",status="499"}')
     assert after == before + 1
+
+
+def gone(pod, route):
+    return metric(pod, f'masquerade_requests_total{{method="POST",route="{route}",status="499"}}')
+
+
+def test_a_picture_is_not_fetched_for_a_client_that_hung_up(pod):
+    before = gone(pod, "/v1/classify")
+    with socket.create_server(("127.0.0.1", 0)) as source:
+        url = f"http://127.0.0.1:{source.getsockname()[1]}/"
+        body = json.dumps({"image_url": url}).encode()
+        head = "POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        with sent(pod, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body):
+            source.settimeout(20)
+            fetch, _ = source.accept()
+        with fetch:
+            fetch.settimeout(20)
+            while fetch.recv(65536):
+                pass
+    wait_for(lambda: gone(pod, "/v1/classify") == before + 1)
+
+
+def test_nothing_is_stored_for_a_client_that_hung_up(pod):
+    before, spoiled = gone(pod, "/v1/blur"), pod.store.spoiled
+    with pod.store.spoiling(Fault(silent=True), methods=("PUT",)):
+        with sent(pod, photo()):
+            wait_for(lambda: pod.store.spoiled == spoiled + 2)
+        wait_for(lambda: gone(pod, "/v1/blur") == before + 1)
+    wait_for(lambda: metric(pod, "masquerade_photos_in_flight") == 0)
+    assert {key.split("/")[0] for key in pod.queue.store.unwanted()} == {"results"}
 
 
 def test_a_client_that_sends_its_next_request_is_still_there(pod):
