@@ -30,7 +30,9 @@ from gateway.settings import MIB, Settings, processes
 _ROWS = 256  # processes of a gateway, at most
 _COLUMNS = 16  # numbers that each keeps, at most
 _NEWEST = 0.2  # weight of the newest measurement in the mean
-_SMALLEST = 64 * 1024  # bytes that a request with a body counts as, at least
+_LITTLE = MIB  # bytes of a body up to which it is small
+_ROOM = 8  # of all bytes of bodies, one of so many is for small ones only
+_STAY = 5.0  # seconds that a large body is here, for as long as none was seen
 
 
 class Board:
@@ -256,30 +258,82 @@ class Gate(Places):
 
 
 class Receiving:
-    """Bytes of bodies that are coming in or lie spooled."""
+    """Bytes of bodies that are coming in or lie spooled, counted as they come.
 
-    def __init__(self, board: Board, column: int, most: int, unknown: int) -> None:
-        """most: bytes at once. unknown: what a body of undeclared length counts as."""
-        self._board, self._column = board, column
-        self._most, self._unknown = most, unknown
+    Large ones leave some room to the others, however many they are.
+    """
+
+    def __init__(self, board: Board, column: int, most: int) -> None:
+        """most: bytes at once."""
+        self._board, self._column, self._most = board, column, most
+
+    @property
+    def inside(self) -> int:
+        """How many bytes are here, in all processes."""
+        return self._board.total(self._column)
 
     @contextlib.contextmanager
-    def entered(self, size: int | None) -> Iterator[None]:
-        """Take in a body of ``size`` bytes, None when it does not say, in the block.
+    def entered(self, size: int | None) -> Iterator[Held]:
+        """Take in a body that says it has ``size`` bytes, None when it does not say, in the block.
 
         Raises:
-            Busy: too many bytes are coming in.
+            Busy: with it, too many bytes would be here.
         """
-        size = self._unknown if size is None else size and max(size, _SMALLEST)
-        there = self._board.total(self._column)
-        if size and there and there + size > self._most:
-            metrics.refused("uploads")
-            raise Busy("too many files are coming in at once; try again in 5 s", retry_after=5)
-        self._board.add(self._column, size)
+        if size != 0:
+            self.check(size or 1)
+        held = Held(self)
         try:
-            yield
+            yield held
         finally:
-            self._board.add(self._column, -size)
+            held.release()
+
+    def check(self, more: int, own: int = 0) -> None:
+        """Raise Busy when ``more`` bytes do not fit, of a body with ``own`` bytes here already;
+        alone it may have as many as it likes.
+        """
+        there = self.inside
+        size = own + more
+        most = self._most - (self._most // _ROOM if size > _LITTLE else 0)
+        if there > own and there + more > most:
+            metrics.refused("uploads")
+            stay = self._board.mean(self._column) or _STAY
+            wait = max(1, math.ceil(stay * min(1.0, (there + more - most) / there)))
+            raise Busy(
+                f"too many files are coming in at once; try again in {wait} s", retry_after=wait
+            )
+
+    def count(self, more: int) -> None:
+        """So many more bytes are here, or fewer."""
+        self._board.add(self._column, more)
+
+    def stayed(self, seconds: float) -> None:
+        """A large body has been here for so long."""
+        self._board.learn(self._column, seconds)
+
+
+class Held:
+    """What is here of one body."""
+
+    def __init__(self, receiving: Receiving) -> None:
+        self._receiving = receiving
+        self._size, self._begun = 0, time.monotonic()
+
+    def grow(self, count: int) -> None:
+        """So many more bytes came.
+
+        Raises:
+            Busy: there is no room for them.
+        """
+        self._receiving.check(count, self._size)
+        self._receiving.count(count)
+        self._size += count
+
+    def release(self) -> None:
+        """All of it is gone."""
+        self._receiving.count(-self._size)
+        if self._size > _LITTLE:
+            self._receiving.stayed(time.monotonic() - self._begun)
+        self._size = 0
 
 
 class Admission:
@@ -315,5 +369,4 @@ class Admission:
             board,
             next(columns),
             settings.max_receiving_bytes or 4 * settings.max_upload_bytes,
-            min(settings.max_image_bytes, 64 * MIB),
         )

@@ -23,7 +23,6 @@ from gateway.http import (
 )
 from gateway.http.flows import Services
 from gateway.http.intake import SpoolingRequest
-from gateway.http.turns import taking_turns
 from gateway.logs import configuration
 from gateway.settings import Settings
 
@@ -40,7 +39,6 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
     access.register(app, settings)
     for routes in (blur, classify, rigs, animate, motions, batches, jobs, ops):
         app.register_blueprint(routes.blueprint(services))
-    app.wsgi_app = taking_turns(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 

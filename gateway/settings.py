@@ -237,10 +237,19 @@ class Settings:
     max_video_pixels: int = _knob(8_912_896, "pixels", "largest video frame (4096×2176)", _positive)
     max_video_seconds: float = _knob(4 * 3600.0, "s", "longest video", _positive)
     max_receiving_bytes: int = _knob(
-        0, "bytes", "bodies coming in or spooled, all together; 0: four of the largest", _natural
+        0,
+        "bytes",
+        "bodies come in so far or spooled, all together; 0: four of the largest",
+        _natural,
     )
     receive_timeout: float = _knob(
         60.0, "s", "how long a client may be silent amid a body, or not read its answer", _positive
+    )
+    receive_rate: int = _knob(
+        16 * 1024,
+        "bytes/s",
+        "slowest that a body may come, late by 10 s at most; 0 for any",
+        _natural,
     )
     max_photos_in_flight: int = _knob(
         0,

@@ -16,6 +16,7 @@ from flask import Request
 
 from gateway.errors import BadRequest, EmptyUpload, TooLarge, UnsupportedMedia
 from gateway.http import base64_body
+from gateway.http.bodies import let_go
 from gateway.http.intake import NOT_OPTIONS, body_limits, check_size, length_of, mapped_body
 from gateway.settings import Settings
 
@@ -54,6 +55,7 @@ def receive_images(request: Request, settings: Settings) -> Iterator[Asked]:
     request.max_content_length = limit
     query = {name: value for name, value in request.args.items() if name not in NOT_OPTIONS}
     with contextlib.ExitStack() as files:
+        files.callback(let_go, request)
         if request.mimetype == "application/json":
             with mapped_body(request, limit) as body:
                 asked = _from_json(body, query, files, settings.max_classify_images)

@@ -23,6 +23,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from gateway.errors import BadOption, BadRequest, EmptyUpload, TooLarge, UnsupportedMedia
 from gateway.http.base64_body import Body, take_apart
+from gateway.http.bodies import let_go
 from gateway.http.turns import PIECE
 from gateway.settings import MIB, Settings
 
@@ -78,15 +79,17 @@ def receive(
     """
     query = {name: value for name, value in request.args.items() if name not in NOT_OPTIONS}
     kind = request.mimetype
-    if kind in (_FORM, _URLENCODED):
-        yield _from_form(request, settings, query, ids)
-    elif kind == _JSON:
-        with tempfile.TemporaryFile() as file:
-            yield _from_json(request, settings, query, ids, file)
-    else:
-        raise UnsupportedMedia(
-            f"send {_FORM} with a 'file', or {_JSON}; not {kind[:60] or 'a body without a type'!r}"
-        )
+    try:
+        if kind in (_FORM, _URLENCODED):
+            yield _from_form(request, settings, query, ids)
+        elif kind == _JSON:
+            with tempfile.TemporaryFile() as file:
+                yield _from_json(request, settings, query, ids, file)
+        else:
+            named = kind[:60] or "a body without a type"
+            raise UnsupportedMedia(f"send {_FORM} with a 'file', or {_JSON}; not {named!r}")
+    finally:
+        let_go(request)
 
 
 def check_declared_length(request: Request, settings: Settings) -> None:

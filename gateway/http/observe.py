@@ -17,6 +17,7 @@ from gateway import deadline, logs, metrics, traces
 from gateway.admission import Receiving
 from gateway.carry import REQUEST_ID
 from gateway.http import hangups
+from gateway.http.bodies import BEHIND, Body, Pace
 from gateway.http.headers import secure
 from gateway.http.intake import check_declared_length
 from gateway.settings import MIB, Settings
@@ -54,7 +55,9 @@ def register(app: Flask, settings: Settings, receiving: Receiving) -> None:
         deadline.start(math.inf)  # a connection's next request is in the same context
         deadline.start(deadline.asked(dict(request.headers)))
         check_declared_length(request, settings)
-        g.spans.enter_context(receiving.entered(_body_size()))
+        held = g.spans.enter_context(receiving.entered(_body_size()))
+        pace = Pace(settings.receive_rate, min(BEHIND, settings.receive_timeout))
+        request.environ["wsgi.input"] = Body(request.environ["wsgi.input"], held, pace)
 
     @app.after_request
     def end(response: Response) -> Response:
@@ -95,18 +98,20 @@ def _route() -> str:
 
 
 def _mind_unread_body(response: Response) -> None:
-    """Close a connection whose request body was refused unread, without losing the answer.
+    """Close a connection whose request body was refused unread, or never came, without losing
+    the answer.
 
     Closing at once would reset the connection, and a client that still sends would
     see the reset instead of the answer; so for a moment the rest is read and dropped.
     """
-    read = getattr(request.environ["wsgi.input"], "count", 0)
+    body = request.environ["wsgi.input"]
+    read, slow = (body.count, body.slow) if isinstance(body, Body) else (0, False)
     if "HTTP_TRANSFER_ENCODING" in request.environ:
         if response.status_code < 400:
             return
     else:
         rest = (request.content_length or 0) - read
-        if rest < LARGE_BODY and (_is_kept_alive() or not rest):
+        if not slow and rest < LARGE_BODY and (_is_kept_alive() or not rest):
             return  # gunicorn itself reads such a rest and keeps the connection
     connection = request.environ.get("gunicorn.socket")
     if connection is not None:

@@ -16,16 +16,6 @@ def give_way() -> None:
     time.sleep(1e-6)
 
 
-def taking_turns(app: Any) -> Any:
-    """WSGI middleware: a fast upload does not keep the event loop to itself."""
-
-    def turns(environ: dict[str, Any], start_response: Any) -> Any:
-        environ["wsgi.input"] = TurnTaking(environ["wsgi.input"])
-        return app(environ, start_response)
-
-    return turns
-
-
 class TurnTaking:
     """A stream that lets others run once in a while as it is read, for one that never waits
     would keep the event loop to itself. ``count``: bytes taken so far.
@@ -51,10 +41,14 @@ class TurnTaking:
         return data + self._take(-1) if size < 0 else data
 
     def _take(self, size: int) -> bytes:
-        data: bytes = self._stream.read(size)
+        data = self._read(size)
         self.count += len(data)
         self._since += len(data)
         if self._since >= PIECE:
             self._since = 0
             give_way()
+        return data
+
+    def _read(self, size: int) -> bytes:
+        data: bytes = self._stream.read(size)
         return data

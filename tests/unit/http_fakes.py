@@ -65,6 +65,7 @@ class FakeRenderer:
     def probe(self, file):
         again = Path(f"/proc/self/fd/{file.fileno()}")
         self.calls.append(("probe", again.read_bytes()))
+        self.probed = file
         if self.fault:
             raise self.fault
         return {"width": 8, "height": 6, "frames": 30, "seconds": 1.0}

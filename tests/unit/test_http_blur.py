@@ -18,7 +18,7 @@ import pytest
 from gateway.errors import BadMedia, DeadlineExceeded, ModelUnavailable, RendererFailed
 from gateway.http import intake
 from gateway.storage import UPLOADS, Storage
-from tests.servers import free_port, keys
+from tests.servers import free_port, keys, wait_for
 from tests.unit.http_fakes import (
     FACE,
     JPEG,
@@ -314,6 +314,23 @@ def test_a_video_while_the_queue_is_down_leaves_no_original(services):
     answer = app_of(services).test_client().post("/v1/blur", data=form(MP4))
     refused(answer, 503, "queue-unavailable")
     assert keys(services.storage) == []
+
+
+def test_nothing_of_a_video_stays_while_its_client_waits(client, services):
+    inside, spooled = [], []
+
+    def end():
+        wait_for(services.queue.store.live_ids)
+        time.sleep(0.2)  # so that the client waits
+        inside.append(services.gates.receiving.inside)
+        spooled.append(services.renderer.probed.closed)
+        services.queue.cancel(services.queue.get(services.queue.store.live_ids().pop()))
+
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(end)
+        refused(client.post("/v1/blur?wait=20", data=form(MP4)), 409, "cancelled")
+        ended.result()
+    assert (inside, spooled) == ([0], [True])
 
 
 @pytest.mark.parametrize("outcome", ["done", "failed", "cancelled", "late"])

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -80,6 +81,42 @@ def test_a_client_that_hangs_up_leaves_nothing(pod):
         client.sendall(head_of(b"Content-Length: 9000000\r\n") + FORM + MP4 + bytes(3 * MIB))
         wait_for(lambda: spooled(pod.gateway))
     wait_for(lambda: not spooled(pod.gateway))
+
+
+def test_bodies_that_do_not_come_keep_nobody_out(pod):
+    size = pod.settings.max_upload_bytes
+    with contextlib.ExitStack() as stack:
+        for length in (b"Content-Length: %d\r\n" % size, b"Transfer-Encoding: chunked\r\n"):
+            for _ in range(4):
+                client = stack.enter_context(connection(pod))
+                client.sendall(head_of(length))
+        assert pod.post(astronaut()).status == 200
+
+
+def test_a_body_that_drips_is_given_up(pod):
+    drips = {b"Content-Length: 9000\r\n": b"-", b"Transfer-Encoding: chunked\r\n": b"1\r\n-\r\n"}
+    with ThreadPoolExecutor(2) as pool:
+        for answer in pool.map(lambda length: dripped(pod, length, drips[length]), drips):
+            assert answer.startswith(b"HTTP/1.1 400") and b"too slowly" in answer, answer
+    wait_for(lambda: not spooled(pod.gateway))
+
+
+def dripped(pod, length, drip):
+    """The answer, up to the connection's end, to a body of which a little comes now and then."""
+    answer = b""
+    with connection(pod) as client:
+        client.sendall(head_of(length))
+        client.settimeout(0.2)
+        until = time.monotonic() + 60
+        with contextlib.suppress(OSError):
+            while not answer and time.monotonic() < until:
+                client.sendall(drip)
+                with contextlib.suppress(TimeoutError):
+                    answer = client.recv(65536)
+        client.settimeout(20)
+        while data := client.recv(65536):
+            answer += data
+    return answer
 
 
 UPLOADER = """
