@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 
 import pytest
 import urllib3
@@ -45,6 +46,25 @@ def test_the_file_is_found_in_the_first_bytes(body, data):
 )
 def test_where_there_is_no_file_nothing_is_found(body):
     assert sniff(first_look._file_in(body)) is None
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"name=file;", b'"file"', b'"file" : ', b'"file":"data:', b'"file":"data:a,', b'"file": "AAA'],
+)
+def test_long_bodies_take_as_much_more_time_as_they_are_longer(piece):
+    """Not the square of it; in processor time, of which the least of several."""
+
+    def seconds(size):
+        body = (piece * size)[:size]
+        times = []
+        for _ in range(5):
+            begun = time.process_time()
+            first_look._file_in(body)
+            times.append(time.process_time() - begun)
+        return max(min(times), 1e-5)
+
+    assert seconds(16 * 8192) < 64 * seconds(8192)
 
 
 def animation(kind, count):
