@@ -220,7 +220,8 @@ class FaceDetector(Model):
 
 
 class VideoDetector(FaceDetector):
-    """The same network in a process of its own, which yields to the one that photos wait for.
+    """The same network in a process of its own, for videos and large photos, which yields to the
+    one that small photos wait for.
 
     A model server that has no such process, as on a GPU, is asked for the other one.
     """

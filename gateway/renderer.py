@@ -43,10 +43,10 @@ from gateway.errors import (
 )
 from gateway.http.hangups import has_hung_up
 from gateway.http.records import record
-from gateway.http.rendering import DEADLINE, META_LENGTH, OPTIONS, WORKED
+from gateway.http.rendering import DEADLINE, LARGE, META_LENGTH, OPTIONS, WORKED
 from gateway.media.images import ImageLimits
 from gateway.media.video import VideoLimits, probe
-from gateway.models import FaceDetector, Rigger
+from gateway.models import FaceDetector, Rigger, VideoDetector
 from gateway.pipelines.blur_image import blur_image
 from gateway.pipelines.classify_image import packed, shown
 from gateway.pipelines.options import BlurOptions
@@ -64,6 +64,8 @@ def create_renderer(
 ) -> Flask:
     """The renderer as a WSGI application; the others replace TorchServe's models in tests."""
     app = Flask(__name__, static_folder=None)
+    # Large photos' looks wait behind those of videos, and not before those of small photos.
+    patient = detector or VideoDetector.from_settings(settings)
     detector = detector or FaceDetector.from_settings(settings)
     rigger = rigger or Rigger.from_settings(settings)
     review = Review.from_settings(settings, judge)
@@ -111,7 +113,8 @@ def create_renderer(
     def image() -> Response:
         options = BlurOptions(**json.loads(request.headers[OPTIONS]))
         data, check = request.get_data(cache=False), partial(check_wanted, _connection())
-        blurred = blur_image(data, options, detector, image_limits, review, check)
+        model = patient if LARGE in request.headers else detector
+        blurred = blur_image(data, options, model, image_limits, review, check)
         traces.stages(blurred.timings)
         meta = json.dumps(
             {

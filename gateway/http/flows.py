@@ -30,12 +30,12 @@ from gateway.errors import (
 from gateway.fetch.fetcher import Fetcher
 from gateway.http import hangups
 from gateway.http.first_look import gate_of
-from gateway.http.intake import Incoming, check_size
+from gateway.http.intake import HEAD, Incoming, check_size
 from gateway.http.rendering import Rendered, Renderer
 from gateway.http.views import photo_view
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.store import Job, leave_to_sweep
-from gateway.media.sniff import sniff
+from gateway.media.sniff import HEAD_BYTES, sniff
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import Settings
 from gateway.storage import RESULTS, Storage, new_token, upload_key
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_HEAD = 4096
 _PASSING = (404, 409, 429, 499, 503)
 
 
@@ -124,7 +123,7 @@ def blur_uploaded(services: Services, upload_id: str, options: BlurOptions) -> d
     with dropped_on_failure(services, key):
         size = storage.size(key)
         check_size(size, None, settings)
-        head = storage.head(key, min(_HEAD, size))
+        head = storage.head(key, min(HEAD, size))
         if _kind(head, size, settings) == "video":
             return services.queue.submit(key, options.as_dict(), owner=owner.get())
         gate = gate_of(services.gates, head, size)
@@ -169,7 +168,7 @@ def forget(services: Services, job: Job) -> None:
 
 
 def _kind(head: bytes, size: int, settings: Settings) -> str:
-    kind = sniff(head)
+    kind = sniff(head[:HEAD_BYTES])
     if kind is None:
         raise UnsupportedMedia(
             "this is no photo or video that we read; JPEG, PNG, WebP, HEIC, AVIF, GIF,"

@@ -31,9 +31,10 @@ _FORM = "multipart/form-data"
 _URLENCODED = "application/x-www-form-urlencoded"
 _JSON = "application/json"
 _FRAME = MIB  # bytes around the file: part headers, option fields
-_HEAD = 4096
 _MOST_VALUES = 10_000  # in a small body of JSON
 NOT_OPTIONS = ("wait",)
+HEAD = 128 * 1024
+"""Bytes that are looked at of a file: cameras put a smaller picture before a photo's size."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,10 @@ class Incoming:
     rig_id: str | None = None
 
     def head(self) -> bytes:
-        """The file's first 4 KiB, which tell its kind."""
+        """The file's first bytes, which tell its kind and mostly its pixels."""
         assert self.file is not None
         self.file.seek(0)
-        return self.file.read(_HEAD)
+        return self.file.read(HEAD)
 
 
 class SpoolingRequest(Request):

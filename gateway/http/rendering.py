@@ -40,6 +40,7 @@ from gateway.settings import MIB, Settings
 META_LENGTH = "X-Meta-Length"
 OPTIONS = "X-Options"
 DEADLINE = "X-Deadline"
+LARGE = "X-Large"
 WORKED = "X-Worked"
 LARGE_RENDERS = ("large", "drawing", "motion")
 """Kinds of requests that go to the processes for large work, where there are such."""
@@ -110,6 +111,7 @@ class Renderer:
             "Content-Length": str(size),
             "Content-Type": "application/octet-stream",
             OPTIONS: json.dumps(options.as_dict()),
+            **({LARGE: "yes"} if large else {}),
         }
         with _at_renderer("large" if large else "photo"):
             return self._image(file, headers, self._large_url if large else self._url)

@@ -123,6 +123,43 @@ def test_no_more_than_the_beginning_is_read(full):
     assert stream.tell() <= 64 * 1024
 
 
+def blank(side):
+    """A picture of few bytes and many pixels."""
+    out = io.BytesIO()
+    Image.new("L", (side, side)).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_a_picture_of_many_pixels_is_large_however_few_its_bytes(settings):
+    services, large = services_of(settings), blank(2400)
+    seen = []
+    services.renderer.during = lambda: seen.append(services.gates.large_photos.working)
+    client = app_of(services).test_client()
+    assert len(large) < 100_000
+    for data, working in ((large, 1), (blank(1000), 0)):
+        assert client.post("/v1/blur", data=form(data)).status_code == 200
+        assert seen.pop() == working
+
+
+@pytest.mark.parametrize("size", [900_000, 1_100_000])
+def test_base64_is_judged_by_the_file_early_and_late(settings, size):
+    """Early by what is declared, late by what came: to the same places."""
+    services = services_of(settings)
+    client = app_of(services).test_client()
+    data = JPEG + bytes(size - len(JPEG))
+    gates = services.gates
+    right = first_look.gate_of(gates, data[:4096], size)
+    (wrong,) = {gates.photos, gates.large_photos} - {right}
+    with wrong.entered(wrong.most):
+        assert client.post("/v1/blur", data=in_json(data), **JSON).status_code == 200
+    with right.entered(right.most):
+        detail = refused(client.post("/v1/blur", data=in_json(data), **JSON), 429, "busy")
+    assert f"too many {right.what} at once" in detail
+
+
+JSON = {"content_type": "application/json"}
+
+
 def test_calls_for_drawings_are_refused_unread(settings):
     services = services_of(settings)
     client = app_of(services).test_client()

@@ -171,6 +171,14 @@ def test_large_work_does_not_hold_small_work_up(pod):
     assert metric(pod, "masquerade_renderer_processes") == 2
 
 
+def test_large_photos_ask_the_face_detector_that_yields_to_small_ones(pod):
+    small, large = (f"/predictions/face_detector{end}" for end in ("", "_jobs"))
+    assert pod.post(astronaut()).status == 200
+    assert pod.model.asked[-1] == small
+    assert pod.post(astronaut() + bytes(MIB)).status == 200
+    assert pod.model.asked[-1] == large
+
+
 def test_the_event_loop_is_watched(pod):
     wait_for(lambda: metric(pod, "masquerade_event_loop_lag_seconds_count") > 20)
     assert metric(pod, "masquerade_event_loop_blocked_seconds_count") > 20
