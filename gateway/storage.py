@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import math
 import re
 import secrets
 import time
@@ -36,7 +37,7 @@ from botocore.exceptions import (
 )
 from botocore.loaders import create_loader
 
-from gateway import metrics, traces
+from gateway import deadline, metrics, traces
 from gateway.access.owner import own_key
 from gateway.clocks import StoreClock
 from gateway.errors import NotFound, StorageUnavailable
@@ -105,7 +106,8 @@ def upload_key(upload_id: str) -> str:
 
 
 class Storage:
-    """One bucket. Every method raises ``StorageUnavailable`` when the store fails."""
+    """One bucket. Every method raises ``StorageUnavailable`` when the store fails; those that
+    move bytes or look ``DeadlineExceeded`` when the present request has no more time."""
 
     def __init__(self, settings: Settings, patience: float = 0.0) -> None:
         """See the settings ``s3_*``.
@@ -222,8 +224,8 @@ class Storage:
         return _etag(answer)
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those already gone are no error."""
-        with _asking("delete"), self._bound():
+        """Delete objects, whatever the request's deadline; those already gone are no error."""
+        with _asking("delete"), at_most(self._patience_with(0)):
             for key in keys:
                 self._client.delete_object(Bucket=self._bucket, Key=key)
 
@@ -319,7 +321,7 @@ class Storage:
         that is the operator's business. It is never given a public policy.
         """
         try:
-            with self._bound():
+            with at_most(self._patience_with(0)):
                 self._client.head_bucket(Bucket=self._bucket)
         except ClientError as error:
             code = error.response["Error"]["Code"]
@@ -333,8 +335,28 @@ class Storage:
         return None
 
     def _bound(self, size: int = 0) -> AbstractContextManager[None]:
-        """As long as a call may take that moves ``size`` bytes; then TimeoutError."""
-        return at_most(self._patience and self._patience + size / _SLOWEST)
+        """As long as a call may take that moves ``size`` bytes, then TimeoutError; and no longer
+        than the present request has, then DeadlineExceeded.
+        """
+        left = deadline.left()
+        patience = self._patience_with(size)
+        return _within(left) if left < (patience or math.inf) else at_most(patience)
+
+    def _patience_with(self, size: int) -> float:
+        """Seconds for a call that moves so many bytes; 0 for ever."""
+        return self._patience and self._patience + size / _SLOWEST
+
+
+@contextlib.contextmanager
+def _within(left: float) -> Iterator[None]:
+    """Raise DeadlineExceeded out of a block that takes longer than what is left to the request."""
+    deadline.check()
+    try:
+        with at_most(left):
+            yield
+    except TimeoutError:
+        deadline.check()
+        raise
 
 
 def _because(fault: str | None) -> str:

@@ -132,6 +132,13 @@ def test_a_request_is_given_as_long_as_it_asks_for(pod):
     assert (answer.status, answer.json()["code"]) == (400, "bad-request")
 
 
+def test_a_request_waits_for_the_store_no_longer_than_it_asks_for(pod):
+    fields = {"file": ("a.jpg", astronaut())}
+    with pod.store.spoiling(Fault(silent=True), methods=("PUT",)):
+        answer = pod.ask("POST", "/v1/blur", fields=fields, headers={"X-Request-Timeout": "1.5"})
+    assert (answer.status, answer.json()["code"]) == (504, "deadline-exceeded")
+
+
 def test_a_photo_too_many_is_refused_at_once_whatever_its_client_does_then(pod):
     pod.model.delay = 2.0
     name = 'masquerade_refused_total{kind="photos"}'

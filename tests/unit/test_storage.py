@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import re
@@ -12,7 +13,8 @@ import pytest
 import time_machine
 import urllib3
 
-from gateway.errors import NotFound, StorageUnavailable
+from gateway import deadline
+from gateway.errors import DeadlineExceeded, NotFound, StorageUnavailable
 from gateway.settings import MIB, Settings
 from gateway.storage import UPLOADS, Storage, new_token, upload_key
 from tests.servers import free_port, keys
@@ -198,6 +200,53 @@ def test_a_store_that_is_down_is_said_to_be(s3_endpoint):
         storage.size("results/a")
     with pytest.raises(StorageUnavailable):
         list(storage.list("results/"))
+
+
+@pytest.fixture
+def hurried():
+    """Whatever deadline the test has set is gone afterwards."""
+    yield
+    deadline.start(float("inf"))
+
+
+CALLS = {
+    "put": lambda storage: storage.put("results/a", io.BytesIO(b"x"), "a/b"),
+    "fetch": lambda storage: storage.fetch("uploads/a", io.BytesIO()),
+    "head": lambda storage: storage.head("uploads/a", 1),
+    "look": lambda storage: storage.look("uploads/a"),
+    "size": lambda storage: storage.size("uploads/a"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_request_waits_for_the_store_no_longer_than_it_has(settings, monkeypatch, hurried, name):
+    """What is over then is the request's time, not the store's."""
+    storage, bounds = Storage(settings, 10.0), []
+    storage.put("uploads/a", io.BytesIO(b"x"), "a/b")
+
+    @contextlib.contextmanager
+    def too_long(seconds):
+        bounds.append(seconds)
+        yield
+        deadline.start(-1.0)
+        raise TimeoutError
+
+    monkeypatch.setattr("gateway.storage.at_most", too_long)
+    deadline.start(5.0)
+    with pytest.raises(DeadlineExceeded):
+        CALLS[name](storage)
+    assert 4 < bounds[0] <= 5
+    with pytest.raises(DeadlineExceeded):
+        CALLS[name](storage)
+    assert len(bounds) == 1
+
+
+def test_what_a_hurried_request_has_stored_is_deleted_all_the_same(settings, hurried):
+    storage = Storage(settings, 10.0)
+    storage.put("results/a", io.BytesIO(b"x"), "a/b")
+    deadline.start(-1.0)
+    storage.delete(["results/a"])
+    assert keys(storage) == []
 
 
 def test_refused_credentials_are_our_fault_not_the_users(settings, monkeypatch):
