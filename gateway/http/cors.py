@@ -31,9 +31,7 @@ def register(app: Flask, settings: Settings) -> None:
     @app.before_request
     def refuse_strangers() -> None:
         """A foreign page could not read the answer, but would have had the work done."""
-        site = request.headers.get("Sec-Fetch-Site", "")
-        foreign = site in ("cross-site", "same-site") and request.method not in _SAFE
-        if foreign and not is_allowed():
+        if request.method not in _SAFE and _is_foreign() and not is_allowed():
             raise Forbidden("web pages of this origin may not call the service; see README, Access")
 
     @app.after_request
@@ -53,3 +51,14 @@ def register(app: Flask, settings: Settings) -> None:
             headers["Access-Control-Allow-Headers"] = _ASK
             headers["Access-Control-Max-Age"] = _REMEMBERED
         return response
+
+
+def _is_foreign() -> bool:
+    """Whether a page of another origin calls. Browsers say so, but only where the service has
+    HTTPS or is on their own machine; else the page's origin must be where the call goes to.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in ("cross-site", "same-site")
+    origin = request.headers.get("Origin")
+    return origin is not None and origin.partition("://")[2].lower() != request.host.lower()

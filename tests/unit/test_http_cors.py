@@ -70,6 +70,27 @@ def test_a_foreign_page_gets_nothing_done(site):
     assert client("").get("/v1/motions", headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("origin", [OTHER, "null", "http://pod.lan", "http://pod.lan:80", ""])
+def test_a_foreign_page_is_known_by_its_origin_where_browsers_say_no_more(origin):
+    """As over plain HTTP in a local network."""
+    own = {"base_url": "http://pod.lan:8000", "data": b""}
+    headers = {"Origin": origin, "Authorization": f"Bearer {KEY}"}
+    refused(client("").post("/v1/jobs", headers=headers, **own), 403, "forbidden")
+    assert client("").get("/v1/motions", headers=headers, **own).status_code == 200
+    if origin:
+        allowed = client("*" if origin == "null" else origin)
+        refused(allowed.post("/v1/jobs", headers=headers, **own), 400, "bad-request")
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Origin": "http://pod.lan:8000"}, {"Origin": "HTTP://POD.lan:8000"}]
+)
+def test_the_own_page_and_programs_are_no_strangers(headers):
+    headers = {**headers, "Authorization": f"Bearer {KEY}"}
+    answer = client("").post("/v1/jobs", headers=headers, base_url="http://pod.lan:8000")
+    refused(answer, 400, "bad-request")
+
+
 @pytest.mark.parametrize(
     "wrong", ["app.example.org", "https://a.b/", "null", "https://A.b", "x://"]
 )
