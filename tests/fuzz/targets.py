@@ -19,16 +19,21 @@ import numpy as np
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
+from gateway import deadline
+from gateway.access import keys
+from gateway.admission import Admission, Board
 from gateway.drawings.bvh import parse_bvh
 from gateway.drawings.motion_config import MotionConfig, RetargetConfig, read_yaml
 from gateway.errors import MasqueradeError
 from gateway.fetch import urls
+from gateway.http import first_look
 from gateway.http.base64_body import take_all_apart, take_apart
 from gateway.http.intake import wait_seconds
 from gateway.http.records import BadRecord, Records, record
 from gateway.http.wishes import Wish
 from gateway.jobs import spec
 from gateway.media import icc
+from gateway.media.dimensions import pixels
 from gateway.media.image_base import ImageLimits, exif_orientation
 from gateway.media.image_jpeg_segments import join_profile
 from gateway.media.images import open_picture
@@ -44,6 +49,7 @@ from tests.corpus.samples import colour_profile, motion_configs, sample
 LIMITS = ImageLimits(bytes=1 << 20, pixels=1_000_000, frames=50)
 HERE = str(Path(__file__).parent)
 SETTINGS = Settings(batch_roots=HERE, batch_buckets="holiday")
+GATES = Admission(SETTINGS, Board())
 CUT = b"\0--\0"  # between the parts of an input that is several
 
 
@@ -121,6 +127,28 @@ def _wait(data: bytes) -> None:
     assert 0 <= wait_seconds(Request(environ), SETTINGS) <= SETTINGS.max_wait
 
 
+def _deadline(data: bytes) -> None:
+    """Both headers, as they reach us: latin-1."""
+    ours, _, envoys = data.decode("latin-1").partition("\n")
+    seconds = deadline.asked({deadline.REQUEST_TIMEOUT: ours, deadline.ENVOY_TIMEOUT: envoys})
+    assert seconds > 0
+
+
+def _first_look(data: bytes) -> None:
+    """What is seen of a file before it is read stands in the body."""
+    seen = first_look._file_in(data)
+    assert seen in data or len(seen) <= len(data) * 3 // 4
+    if b"\r\n\r\n" not in data and b'"' not in data:
+        assert not seen
+    first_look.gate_of(GATES, seen, len(data))
+
+
+def _keys(data: bytes) -> None:
+    """Entries that were taken have one spelling, and that is taken as the same."""
+    found = keys.parse(_text(data))
+    assert keys.parse("\n".join(map(str, found))) == found
+
+
 def _base64_body(data: bytes) -> None:
     """What is taken must be what a JSON parser and a base64 decoder make of it."""
     out = io.BytesIO()
@@ -195,6 +223,14 @@ def _profile(data: bytes) -> None:
     join_profile(data.split(CUT))
 
 
+def _pixels(data: bytes) -> None:
+    """As many as the whole tells, or fewer bytes tell nothing."""
+    found = pixels(data)
+    assert found is None or 0 <= found < 1 << 64
+    for cut in (9, len(data) // 2):
+        assert pixels(data[:cut]) in (None, found) or image_format(data) in ("heif", "avif")
+
+
 def _sniff(data: bytes) -> None:
     assert (sniff(data) == "image") == (image_format(data) is not None)
     assert 1 <= exif_orientation(data) <= 8
@@ -263,6 +299,25 @@ TARGETS: dict[str, Target] = {
         ),
     ),
     "wait": Target(_wait, _texts("60", "1e3", "-0", "%31", "nan&wait=1"), 64),
+    "deadline": Target(_deadline, _texts("2.5\n1500", "1e-3\n0x10", "inf\n1_000"), 64),
+    "first_look": Target(
+        _first_look,
+        lambda: [
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + _GIF,
+            b'{"style": "solid", "file": "data:image/gif;base64,' + base64.b64encode(_GIF) + b'"}',
+        ],
+        8192,
+        allowed=(),
+    ),
+    "keys": Target(
+        _keys,
+        _texts(
+            f"ann:{'0a' * 32} rate=20/second;600/minute size=5 day=0, bob:{'0b' * 32}",
+            f"# phones\nann:{'0a' * 32}\r\n ann:{'0c' * 32} day=10737418240 # new",
+        ),
+        512,
+        (ValueError,),
+    ),
     "base64_body": Target(
         _base64_body,
         _texts(
@@ -293,6 +348,12 @@ TARGETS: dict[str, Target] = {
     "heif": Target(_only("heif", {4: b"ftypheic"}), _of("heif"), 8192),
     "avif": Target(_only("avif", {4: b"ftypavif"}), _of("avif"), 8192),
     "icc": Target(_profile, lambda: [colour_profile()], allowed=()),
+    "pixels": Target(
+        _pixels,
+        lambda: [_GIF, *(sample(kind)[:2000] for kind in ("jpeg", "webp", "heif", "avif"))],
+        4096,
+        allowed=(),
+    ),
     "sniff": Target(
         _sniff, lambda: [sample(kind)[:300] for kind in ("heif", "mp4", "ts", "avi")], allowed=()
     ),
