@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -138,8 +139,14 @@ def build(recipe_file: Path, out: Path) -> Path:
         command += ["--serialized-file", str(file), "--handler", str(ROOT / recipe["handler"])]
         command += ["--extra-files", ",".join(str(ROOT / f) for f in recipe["extra_files"])]
         command += ["--config-file", str(recipe_file.parent / "model-config.yaml")]
+        # It works in, and clears, a folder of the model's name among the temporary ones.
+        own = {**os.environ, "TMPDIR": folder}
         done = subprocess.run(
-            [*command, "--export-path", str(out)], capture_output=True, text=True, cwd=folder
+            [*command, "--export-path", str(out)],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=own,
         )
     if done.returncode or not archive.exists():
         raise BuildError(f"torch-model-archiver failed: {done.stderr.strip()}")

@@ -198,6 +198,17 @@ def test_an_archive_is_built_and_rebuilt_when_a_source_changes(
         assert built.read("shared.py") == b"ONE = 2\n"
 
 
+def test_what_has_the_model_s_name_among_temporary_files_is_left_alone(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "temporary" / tomllib.loads(recipe_file.read_text())["name"] / "file"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    assert build(recipe_file, tmp_path / "out").exists()
+    assert [*(tmp_path / "temporary").rglob("*")] == [other.parent, other]
+
+
 def test_a_build_that_failed_leaves_nothing_that_looks_fresh(
     recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
