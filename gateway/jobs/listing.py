@@ -29,7 +29,7 @@ def list_inputs(work: Work) -> Outcome:
     found = batch.counters["total"]
     entries = _entries(work)
     while page := list(islice(entries, PAGE)):
-        media = [{"name": e.name, "size": e.size} for e in page if _is_input(e)]
+        media = [_noted(entry) for entry in page if _is_input(entry)]
         waiting = store.add(batch.id, media)
         if waiting is None:
             raise Cancelled("the batch was cancelled")
@@ -56,5 +56,12 @@ def _entries(work: Work) -> Iterator[Entry]:
 
 
 def _is_input(entry: Entry) -> bool:
+    """Whether it is for us to do, or, a folder that cannot be read, to tell."""
     path = PurePosixPath(entry.name)
-    return is_media(path) and not any(part.startswith(".") for part in path.parts)
+    ours = is_media(path) or bool(entry.fault and entry.name.endswith("/"))
+    return ours and not any(part.startswith(".") for part in path.parts)
+
+
+def _noted(entry: Entry) -> dict[str, str | int]:
+    noted: dict[str, str | int] = {"name": entry.name, "size": entry.size}
+    return noted | {"fault": entry.fault} if entry.fault else noted

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO
 
-from gateway.errors import Cancelled, EmptyUpload, TooLarge, UnsupportedMedia
+from gateway.errors import Cancelled, EmptyUpload, Forbidden, TooLarge, UnsupportedMedia
 from gateway.jobs.batch_queue import BatchQueue
 from gateway.jobs.batches import Ending, Running, segment_keys
 from gateway.jobs.tasks import MODEL_PATIENCE, fd_path
@@ -84,7 +84,10 @@ def blur(work: Work) -> Outcome | None:
     if plan is not None:  # delivered again after it was split
         _queue_segments(work, len(plan["segments"]))
         return None
-    name = store.input(batch.id, key)["name"]
+    listed = store.input(batch.id, key)
+    name = listed["name"]
+    if fault := listed.get("fault"):
+        raise Forbidden(fault)
     source, target = work.tree(batch.spec.input), work.tree(batch.spec.output)
     now = source.stat(name)
     size = now.size

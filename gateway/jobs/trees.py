@@ -6,12 +6,11 @@ with a note of what it was made from, so that a later batch can tell what it nee
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
@@ -24,16 +23,22 @@ Note = Mapping[str, str]
 Copied = Callable[[int], None]
 
 _NOTES = ".masquerade"
+_NOT_UTF_8 = "its name is not UTF-8; rename it"
 _S3 = "s3://"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a tree. ``size`` in bytes; ``version`` changes with the content."""
+    """A file of a tree. ``size`` in bytes; ``version`` changes with the content.
+
+    fault: why it cannot be read, mostly ''. A folder that cannot be is an entry, too, whose
+    name ends in a slash.
+    """
 
     name: str
-    size: int
-    version: str
+    size: int = 0
+    version: str = ""
+    fault: str = ""
 
 
 class Tree(Protocol):
@@ -192,23 +197,27 @@ class FolderTree:
 
     def check(self) -> None:
         """See :class:`Tree`."""
-        try:
-            if not self._folder.is_dir():
-                raise NotFound(f"there is no folder {self._folder}")
-            first = next(_walk(self._folder), None)
-        except OSError as error:
-            raise Forbidden(f"the service may not read {self._folder}") from error
-        if first is None:
+        if not any(True for _ in self.entries()):
             raise EmptyInput(f"no file lies in {self._folder}")
 
     def entries(self, after: str = "") -> Iterator[Entry]:
         """See :class:`Tree`."""
         done = tuple(after.split("/")) if after else ()
-        for path in _walk(self._folder):
-            name = path.relative_to(self._folder)
-            if name.parts > done:
-                with contextlib.suppress(OSError):  # gone since
-                    yield Entry(name.as_posix(), path.stat().st_size, _version(path.stat()))
+        try:
+            if not self._folder.is_dir():
+                raise NotFound(f"there is no folder {self._folder}")
+            found = os.scandir(self._folder)
+        except OSError as error:
+            raise Forbidden(f"the service may not read {self._folder}") from error
+        for entry in _walk(found):
+            parts = tuple(entry.name.rstrip("/").split("/"))
+            if parts > done and not entry.fault:
+                yield entry
+            # Told again rather than forgotten: it may have been readable until the cursor.
+            elif parts >= done[: len(parts)] and entry.fault:
+                # An escaped name sorts before the name itself, so as a cursor it skips nothing.
+                plain = os.fsencode(entry.name).decode("utf-8", "backslashreplace")
+                yield replace(entry, name=plain)
 
     def beside(self, name: str) -> list[str]:
         """See :class:`Tree`."""
@@ -253,8 +262,8 @@ class FolderTree:
     def put(self, name: str, body: BinaryIO, content_type: str, note: Note) -> None:  # noqa: ARG002
         """See :class:`Tree`. The old note goes first, the new one comes last."""
         body.seek(0)
-        if ".." in name.split("/") or name.startswith("/"):
-            raise Forbidden("a key with '..' in it cannot become a file")
+        if {"", ".", ".."} & {*name.split("/")}:
+            raise Forbidden("a key with '//', '/./' or '..' in it cannot become a file")
         told = self._folder / _NOTES / f"{name}.json"
         target = self._folder / name
         for place in (told, target):
@@ -284,15 +293,37 @@ class FolderTree:
         return file
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a folder, sorted by the parts of their names."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+def _walk(found: Iterable[os.DirEntry[str]], above: str = "") -> Iterator[Entry]:
+    """Files below the folder ``above`` whose entries these are, sorted by the parts of their
+    names, and folders that cannot be read.
+    """
+    for entry in sorted(found, key=lambda entry: entry.name):
         if entry.name.startswith("."):
             continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path))
-        elif entry.is_file():
-            yield Path(entry.path)
+        name, fault = above + entry.name, _NOT_UTF_8 if _is_odd(entry.name) else ""
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                name += "/"
+                inside = [] if fault else list(os.scandir(entry.path))
+            elif entry.is_file():
+                stat = entry.stat()
+            else:
+                continue
+        except FileNotFoundError:
+            continue  # gone since
+        except OSError as error:
+            fault = f"the service may not read this ({error.strerror})"
+        if fault:
+            yield Entry(name, fault=fault)
+        elif name.endswith("/"):
+            yield from _walk(inside, name)
+        else:
+            yield Entry(name, stat.st_size, _version(stat))
+
+
+def _is_odd(name: str) -> bool:
+    """Whether a file's name is not UTF-8."""
+    return any("\udc80" <= character <= "\udcff" for character in name)
 
 
 def _version(stat: os.stat_result) -> str:

@@ -5,7 +5,8 @@ Only a first guess that needs no look into the file; :mod:`gateway.media.sniff` 
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from collections.abc import Callable, Iterable
+from pathlib import PurePath, PurePosixPath
 from typing import TypeVar
 
 PHOTOS = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".heic", ".heif", ".avif"}
@@ -16,6 +17,7 @@ VIDEOS = {
 EXTENSIONS = {
     "image/jpeg": (".jpg", ".jpeg", ".jpe"),
     "image/png": (".png",),
+    "image/apng": (".png",),
     "image/webp": (".webp",),
     "image/gif": (".gif",),
     "image/heic": (".heic", ".heif"),
@@ -44,3 +46,29 @@ def forecast(suffix: str) -> str:
     if suffix.lower() in VIDEOS and suffix.lower() not in EXTENSIONS["video/mp4"]:
         return ".mp4"
     return ".jpg" if suffix.lower() in (".heic", ".heif", ".avif") else suffix
+
+
+def result_name(name: str, content_type: str, beside: Callable[[], Iterable[str]]) -> str:
+    """What the result of a file is called, so that no two files of a folder share a result.
+
+    Its own name where that fits ``content_type``; else with another ending (``a.mp4`` of
+    ``a.mov``); where another file may need that name, with the new ending behind the old
+    (``a.mov.mp4``), as often as it takes. ``name`` is without its folder; ``beside`` answers
+    the names of that folder that differ from it in what follows its stem.
+    """
+    path = PurePosixPath(name)
+    fitting = with_extension(path, content_type)
+    if fitting == path:
+        return name
+    others = [PurePosixPath(other) for other in beside() if other != name]
+    others = [other for other in others if is_media(other)]
+    rivals = [other for other in others if other.stem == path.stem]
+    expected = {other.stem + forecast(other.suffix) for other in rivals}
+    # Nobody foresees the result of a file whose name says what it is not.
+    foreseen = forecast(path.suffix) == fitting.suffix
+    if not rivals or (foreseen and fitting.name not in expected):
+        return fitting.name
+    longer = name
+    while any(other.stem == longer for other in others):
+        longer += fitting.suffix
+    return longer + fitting.suffix

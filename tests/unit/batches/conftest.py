@@ -41,6 +41,20 @@ def submit(queue, settings, storage):
 
 
 @pytest.fixture
+def folders(settings, storage, queue, tmp_path):
+    """An allowed root, settings that allow it, and how to submit its in/ to its out/."""
+    root = tmp_path / "root"
+    (root / "in" / "b").mkdir(parents=True)
+    allowed = dataclasses.replace(settings, batch_roots=f"/nowhere:{root}")
+
+    def submit(**changes):
+        raw = {"pipeline": "blur", "input": f"{root}/in", "output": f"{root}/out", **changes}
+        return queue.submit(spec.parse(raw, allowed, storage))
+
+    return root, allowed, submit
+
+
+@pytest.fixture
 def played(monkeypatch):
     import gateway.media.video
 

@@ -61,19 +61,6 @@ def test_a_bucket_that_is_allowed_but_not_there(settings, storage):
 # folders
 
 
-@pytest.fixture
-def folders(settings, storage, queue, tmp_path):
-    root = tmp_path / "root"
-    (root / "in" / "b").mkdir(parents=True)
-    allowed = dataclasses.replace(settings, batch_roots=f"/nowhere:{root}")
-
-    def submit(**changes):
-        raw = {"pipeline": "blur", "input": f"{root}/in", "output": f"{root}/out", **changes}
-        return queue.submit(spec.parse(raw, allowed, storage))
-
-    return root, allowed, submit
-
-
 def test_a_folder_to_a_folder(folders, queue, work):
     root, allowed, submit = folders
     (root / "in" / "a.jpg").write_bytes(photo())
