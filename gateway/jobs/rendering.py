@@ -7,7 +7,6 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO
 
 from gateway.errors import Cancelled, EmptyUpload, Forbidden, TooLarge, UnsupportedMedia
@@ -15,18 +14,20 @@ from gateway.jobs.batch_queue import BatchQueue
 from gateway.jobs.batches import Ending, Running, segment_keys
 from gateway.jobs.tasks import MODEL_PATIENCE, fd_path
 from gateway.jobs.trees import Note, Tree, open_tree
-from gateway.media.names import forecast, is_media, with_extension
+from gateway.media import names
 from gateway.media.sniff import HEAD_BYTES, image_format, sniff
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import MIB, Settings
 from gateway.storage import Storage
 
 _JPEG = "image/jpeg"
-_RESULTS_TYPE = {
-    **{"jpeg": _JPEG, "heif": _JPEG, "avif": "image/avif"},
-    **{"png": "image/png", "webp": "image/webp", "gif": "image/gif"},
-}
+_PNG, _WEBP = "image/png", "image/webp"
 MP4 = "video/mp4"
+_BECOMES: dict[str | None, tuple[str, ...]] = {
+    **{"jpeg": (_JPEG,), "png": (_PNG,), "webp": (_WEBP,), "gif": ("image/gif",)},
+    **{"heif": (_JPEG, _PNG), "avif": ("image/avif", _WEBP), None: (MP4,)},
+}
+"""What the result of a picture format, or of a video, may be."""
 Told = Callable[[str, int, int], None]
 
 
@@ -66,6 +67,10 @@ class Work:
         """What a result remembers of the version it was made from."""
         return {"masquerade-source": version, "masquerade-options": self.task.batch.spec.digest}
 
+    def has(self, name: str, version: str) -> bool:
+        """Whether the output has this result of that version."""
+        return self.tree(self.task.batch.spec.output).note(name) == self.note(version)
+
     def store(
         self, name: str, body: BinaryIO, content_type: str, note: Note, report: Mapping[str, Any]
     ) -> None:
@@ -88,7 +93,7 @@ def blur(work: Work) -> Outcome | None:
     name = listed["name"]
     if fault := listed.get("fault"):
         raise Forbidden(fault)
-    source, target = work.tree(batch.spec.input), work.tree(batch.spec.output)
+    source = work.tree(batch.spec.input)
     now = source.stat(name)
     size = now.size
     if not size:
@@ -100,16 +105,17 @@ def blur(work: Work) -> Outcome | None:
     limit = work.settings.max_image_bytes if kind == "image" else None
     if limit and size > limit:
         raise TooLarge(f"the largest photo is {limit // MIB} MiB")
-    result = result_name(source, name, head)
     size_counted = {"bytes_done": size}
-    if target.note(result) == work.note(now.version):
-        return Outcome("skipped", {"output": result, "kind": kind}, size_counted)
+    for content_type in _BECOMES[image_format(head)]:
+        result = result_name(source, name, content_type)
+        if work.has(result, now.version):
+            return Outcome("skipped", {"output": result, "kind": kind}, size_counted)
     tell = work.progress(name)
     tell("fetch", 0, size)
     with tempfile.TemporaryFile() as file:
         version = source.fetch(name, file, lambda done: tell("fetch", done, size))
         if kind == "image":
-            outcome = _photo(work, file, result, version)
+            outcome = _photo(work, file, name, version)
         else:
             found = _video(work, file, result, version, size, tell)
             if found is None:
@@ -118,23 +124,14 @@ def blur(work: Work) -> Outcome | None:
     return Outcome("done", outcome.record, {**outcome.counted, **size_counted})
 
 
-def result_name(source: Tree, name: str, head: bytes) -> str:
-    """Where in the output the result of an input belongs.
-
-    Its own name; with another ending where the result has another format; with the new one
-    behind the old (``a.mov.mp4``) where an input beside it needs that name (``a.mp4``).
-    """
-    path = PurePosixPath(name)
-    kind = image_format(head)
-    result = with_extension(path, _RESULTS_TYPE[kind] if kind else MP4)
-    if result == path:
-        return name
-    others = (PurePosixPath(other) for other in source.beside(name) if other != name)
-    wanted = {other.with_suffix(forecast(other.suffix)) for other in others if is_media(other)}
-    return f"{name}{result.suffix}" if result in wanted else str(result)
+def result_name(source: Tree, name: str, content_type: str) -> str:
+    """Where in the output the result of an input belongs; see :func:`names.result_name`."""
+    folder, slash, last = name.rpartition("/")
+    beside = lambda: (other.rpartition("/")[2] for other in source.beside(name))  # noqa: E731
+    return folder + slash + names.result_name(last, content_type, beside)
 
 
-def _photo(work: Work, file: IO[bytes], result: str, version: str) -> Outcome:
+def _photo(work: Work, file: IO[bytes], name: str, version: str) -> Outcome:
     from gateway.media.images import ImageLimits
     from gateway.models import VideoDetector
     from gateway.pipelines.blur_image import blur_image
@@ -150,7 +147,7 @@ def _photo(work: Work, file: IO[bytes], result: str, version: str) -> Outcome:
     detector = VideoDetector.from_settings(settings, patience=MODEL_PATIENCE)
     review = Review.from_settings(settings, patience=MODEL_PATIENCE)
     made = blur_image(file.read(), work.options, detector, limits, review)
-    result = str(with_extension(PurePosixPath(result), made.content_type))
+    result = result_name(work.tree(work.task.batch.spec.input), name, made.content_type)
     work.store(result, io.BytesIO(made.body), made.content_type, work.note(version), made.report)
     record = {"output": result, "kind": "image", "frames": made.frames, "faces": len(made.faces)}
     return Outcome("done", record, {"faces": len(made.faces)})

@@ -11,6 +11,7 @@ from gateway.errors import Conflict
 from gateway.jobs import batch_tasks, listing, sweep
 from gateway.jobs.batches import item_key
 from gateway.jobs.queue import JobQueue
+from gateway.jobs.rendering import result_name
 from gateway.jobs.tasks import Chances
 from tests.batch_standin import content, numbers, photo, video
 from tests.servers import keys
@@ -184,6 +185,21 @@ def test_two_inputs_never_share_a_result(queue, submit, put, work, storage):
     assert [k[4:] for k in keys(storage) if k.startswith("out/")] == [
         *("a.mov.mp4", "a.mp4", "b.avi.mp4", "b.mkv.mp4", "c.jpg", "c.mp4", "c.x.mp4"),
     ]
+    put({"a.mov.mp4": video(5)})
+    again = submit()
+    work()
+    assert numbers(queue, again)[1] == {"total": 8, "done": 2, "skipped": 6, "failed": 0}
+    assert content(storage, "out/a.mov.mp4.mp4") == b"blurred " + video(1)
+    assert content(storage, "out/a.mov.mp4") == b"blurred " + video(5)
+
+
+def test_folders_that_differ_in_a_slash():
+    class Source:
+        def beside(self, name):
+            return [name]
+
+    assert result_name(Source(), "d//a.mov", "video/mp4") == "d//a.mp4"
+    assert result_name(Source(), "d/a.mov", "video/mp4") == "d/a.mp4"
 
 
 # exactly once
