@@ -68,8 +68,10 @@ class Work:
         return {"masquerade-source": version, "masquerade-options": self.task.batch.spec.digest}
 
     def has(self, name: str, version: str) -> bool:
-        """Whether the output has this result of that version."""
-        return self.tree(self.task.batch.spec.output).note(name) == self.note(version)
+        """Whether the output has this result of that version, with its report if it is wanted."""
+        target, report = self.tree(self.task.batch.spec.output), self.task.batch.spec.report
+        wanted = [name, _report_name(name)] if report else [name]
+        return all(target.note(each) == self.note(version) for each in wanted)
 
     def store(
         self, name: str, body: BinaryIO, content_type: str, note: Note, report: Mapping[str, Any]
@@ -78,8 +80,12 @@ class Work:
         target = self.tree(self.task.batch.spec.output)
         if self.task.batch.spec.report:
             text = json.dumps(report, separators=(",", ":")).encode()
-            target.put(f"{name}.report.json", io.BytesIO(text), "application/json", note)
+            target.put(_report_name(name), io.BytesIO(text), "application/json", note)
         target.put(name, body, content_type, note)
+
+
+def _report_name(result: str) -> str:
+    return f"{result}.report.json"
 
 
 def blur(work: Work) -> Outcome | None:

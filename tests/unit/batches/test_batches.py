@@ -57,6 +57,25 @@ def test_a_second_batch_skips_what_is_there(queue, submit, put, work, storage):
     assert numbers(queue, third)[1]["done"] == 3
 
 
+def test_a_report_that_is_missing_is_made(queue, submit, put, work, storage):
+    put({"a.jpg": photo(), "b.mp4": video()})
+    submit()
+    work()
+    second = submit(report=True)
+    work()
+    assert numbers(queue, second)[1]["done"] == 2
+    assert {"out/a.jpg.report.json", "out/b.mp4.report.json"} <= set(keys(storage))
+    third = submit(report=True)
+    work()
+    assert numbers(queue, third)[1]["skipped"] == 2
+    put({"b.mp4": video(2)})
+    submit()
+    work()
+    fourth = submit(report=True)  # the report of b.mp4 is of another version
+    work()
+    assert numbers(queue, fourth)[1] == {"total": 2, "done": 1, "skipped": 1, "failed": 0}
+
+
 @pytest.mark.parametrize(("mode", "gate"), [("off", None), ("reject", {"nsfw": 0.8})])
 def test_photos_go_through_the_gate_of_the_settings(submit, put, work, storage, mode, gate):
     put({"a.jpg": photo()})
