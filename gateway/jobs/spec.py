@@ -62,7 +62,7 @@ class Spec:
 
 
 def parse(raw: Any, settings: Settings, storage: Storage) -> Spec:
-    """A spec out of untrusted JSON; looks whether its input can be read.
+    """A spec out of untrusted JSON; looks whether input and output can be read and written.
 
     Raises:
         BadRequest, BadOption, Forbidden, NotFound, EmptyInput: what is wrong with it.
@@ -112,6 +112,7 @@ def _blur(raw: Mapping[str, Any], settings: Settings, storage: Storage) -> dict[
     if source.url.startswith(target.url):
         raise BadOption("the input lies inside the output; results could replace originals")
     source.check()
+    target.probe()
     return {
         "input": source.url,
         "output": target.url,

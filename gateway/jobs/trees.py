@@ -6,23 +6,34 @@ with a note of what it was made from, so that a later batch can tell what it nee
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
-from gateway.errors import BadOption, EmptyInput, Forbidden, NotFound, StorageUnavailable
+from gateway.errors import (
+    BadOption,
+    EmptyInput,
+    Forbidden,
+    NotFound,
+    StorageUnavailable,
+    is_disk_full,
+)
 from gateway.replacing import replacing
 from gateway.settings import MIB, Settings
-from gateway.storage import OURS, Link, Storage, was_denied
+from gateway.storage import OURS, Link, Storage, Stored, was_denied
 
 Note = Mapping[str, str]
 Copied = Callable[[int], None]
 
 _NOTES = ".masquerade"
+_PROBE = ".masquerade-probe"
 _NOT_UTF_8 = "its name is not UTF-8; rename it"
 _S3 = "s3://"
 
@@ -51,6 +62,10 @@ class Tree(Protocol):
 
     def check(self) -> None:
         """Raises Forbidden, NotFound or EmptyInput where nothing can be read."""
+        ...
+
+    def probe(self) -> None:
+        """Raises Forbidden where nothing can be written; leaves nothing."""
         ...
 
     def entries(self, after: str = "") -> Iterator[Entry]:
@@ -133,16 +148,17 @@ class BucketTree:
 
     def check(self) -> None:
         """See :class:`Tree`."""
-        try:
+        with self._may("read"):
             first = next(self._storage.list(self._prefix, page=1), None)
-        except StorageUnavailable as error:
-            if was_denied(error):
-                raise Forbidden(
-                    f"the service may not read {self.url}, or there is no such bucket"
-                ) from error
-            raise
         if first is None:
             raise EmptyInput(f"nothing lies under {self.url}")
+
+    def probe(self) -> None:
+        """See :class:`Tree`."""
+        with self._may("write"):
+            self._storage.put(self._prefix + _PROBE, io.BytesIO(), "text/plain")
+        with contextlib.suppress(StorageUnavailable):  # not everybody who writes may delete
+            self._storage.delete([self._prefix + _PROBE])
 
     def entries(self, after: str = "") -> Iterator[Entry]:
         """See :class:`Tree`."""
@@ -157,31 +173,60 @@ class BucketTree:
 
     def peek(self, name: str, count: int) -> bytes:
         """See :class:`Tree`."""
-        return self._storage.head(self._prefix + name, count)
+        with self._may("read", name):
+            return self._storage.head(self._prefix + name, count)
 
     def stat(self, name: str) -> Entry:
         """See :class:`Tree`."""
-        seen = self._storage.look(self._prefix + name)
+        with self._may("read", name):
+            seen = self._look(name)
         return Entry(name, seen.size, seen.etag)
 
     def fetch(self, name: str, out: BinaryIO, progress: Copied) -> str:
         """See :class:`Tree`."""
-        return self._storage.fetch(self._prefix + name, out, progress)
+        with self._may("read", name):
+            return self._storage.fetch(self._prefix + name, out, progress)
 
     def note(self, name: str) -> Note | None:
         """See :class:`Tree`."""
         try:
-            return self._storage.look(self._prefix + name).note or None
+            return self._look(name).note or None
         except NotFound:
             return None
+        except StorageUnavailable as error:
+            if was_denied(error):  # also said of what is not there, to those who may not list
+                return None
+            raise
 
     def put(self, name: str, body: BinaryIO, content_type: str, note: Note) -> None:
         """See :class:`Tree`."""
-        self._storage.put(self._prefix + name, body, content_type, note=note)
+        with self._may("write", name):
+            self._storage.put(self._prefix + name, body, content_type, note=note)
 
     def link(self, name: str) -> Link | None:
         """See :class:`Tree`."""
         return self._storage.link(self._prefix + name)
+
+    def _look(self, name: str) -> Stored:
+        key = self._prefix + name
+        try:
+            return self._storage.look(key)
+        except StorageUnavailable as error:
+            if was_denied(error):
+                self._storage.head(key, 1)  # says why: credentials that have expired will pass
+            raise
+
+    @contextlib.contextmanager
+    def _may(self, verb: str, name: str = "") -> Iterator[None]:
+        """A refusal, which trying again would not change, becomes Forbidden."""
+        try:
+            yield
+        except StorageUnavailable as error:
+            if not was_denied(error):
+                raise
+            raise Forbidden(
+                f"the service may not {verb} {self.url}{name}, or there is no such bucket"
+            ) from error
 
 
 class FolderTree:
@@ -199,6 +244,12 @@ class FolderTree:
         """See :class:`Tree`."""
         if not any(True for _ in self.entries()):
             raise EmptyInput(f"no file lies in {self._folder}")
+
+    def probe(self) -> None:
+        """See :class:`Tree`."""
+        with self._may("write"):
+            above = next(p for p in (self._folder, *self._folder.parents) if p.exists())
+            tempfile.TemporaryFile(dir=above).close()
 
     def entries(self, after: str = "") -> Iterator[Entry]:
         """See :class:`Tree`."""
@@ -252,9 +303,9 @@ class FolderTree:
 
     def note(self, name: str) -> Note | None:
         """See :class:`Tree`."""
-        if not (self._folder / name).is_file():
-            return None
         try:
+            if not (self._folder / name).is_file():
+                return None
             return dict(json.loads((self._folder / _NOTES / f"{name}.json").read_text()))
         except (OSError, ValueError):
             return None
@@ -266,18 +317,31 @@ class FolderTree:
             raise Forbidden("a key with '//', '/./' or '..' in it cannot become a file")
         told = self._folder / _NOTES / f"{name}.json"
         target = self._folder / name
-        for place in (told, target):
-            if not place.parent.resolve().is_relative_to(self._root):
-                raise Forbidden("a link in the output folder leads out of the allowed one")
-        told.unlink(missing_ok=True)
-        with replacing(target) as file:
-            shutil.copyfileobj(body, file, MIB)
-        with replacing(told) as file:
-            file.write(json.dumps(dict(note)).encode())
+        with self._may("write", name):
+            for place in (told, target):
+                if not place.parent.resolve().is_relative_to(self._root):
+                    raise Forbidden("a link in the output folder leads out of the allowed one")
+            told.unlink(missing_ok=True)
+            with replacing(target) as file:
+                shutil.copyfileobj(body, file, MIB)
+            with replacing(told) as file:
+                file.write(json.dumps(dict(note)).encode())
 
     def link(self, name: str) -> Link | None:  # noqa: ARG002
         """See :class:`Tree`."""
         return None
+
+    @contextlib.contextmanager
+    def _may(self, verb: str, name: str = "") -> Iterator[None]:
+        """What the system refuses becomes Forbidden; a full disk does not."""
+        try:
+            yield
+        except OSError as error:
+            if is_disk_full(error):
+                raise
+            raise Forbidden(
+                f"the service may not {verb} {self.url}{name} ({error.strerror})"
+            ) from error
 
     def _open(self, name: str) -> BinaryIO:
         """The file behind a name, unless it lies outside, whatever links say meanwhile."""

@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import io
 import os
+from contextlib import nullcontext
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from botocore.exceptions import ClientError
 
-from gateway.errors import Forbidden
-from gateway.jobs import listing
+from gateway.errors import Forbidden, StorageUnavailable
+from gateway.jobs import listing, spec
 from gateway.jobs.trees import open_tree
+from gateway.settings import MIB
+from gateway.storage import Storage
 from tests.batch_standin import numbers, photo
+from tests.faulty import Fault, Proxy
+from tests.servers import keys
 
 # what cannot be read
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """Have the store refuse one object, by its key."""
+    keys = set()
+
+    def refusing(real):
+        def call(self, key, *rest, **more):
+            if key in keys:
+                cause = ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")
+                raise StorageUnavailable("the object store refused") from cause
+            return real(self, key, *rest, **more)
+
+        return call
+
+    for name in ("look", "head", "fetch", "put"):
+        monkeypatch.setattr(Storage, name, refusing(getattr(Storage, name)))
+    return keys.add
+
+
+@pytest.fixture
+def proxied(settings, s3_endpoint):
+    """The store behind a proxy that can spoil what is asked."""
+    host = urlsplit(s3_endpoint)
+    with Proxy((host.hostname, host.port)) as proxy:
+        own = dataclasses.replace(settings, s3_endpoint=proxy.url)
+        yield proxy, own, Storage(own)
 
 
 @pytest.fixture
@@ -100,6 +137,101 @@ def test_a_listing_goes_on_behind_a_name_that_is_not_utf_8(folders, storage):
     assert len(names) == 5
     for n, name in enumerate(names):
         assert set(names[n + 1 :]) <= {entry.name for entry in tree.entries(name)}
+
+
+def test_an_object_that_may_not_be_read_is_told(queue, submit, put, work, refused, settings):
+    put({"a.jpg": photo(), "b.jpg": photo()})
+    batch = submit()
+    refused("in/b.jpg")
+    work()
+    assert numbers(queue, batch) == ("done", {"total": 2, "done": 1, "skipped": 0, "failed": 1})
+    (failure,) = queue.store.ended(batch.id, "failed", 0, 9)
+    assert (failure["name"], failure["code"]) == ("b.jpg", "forbidden")
+    assert f"s3://{settings.s3_bucket}/in/b.jpg" in failure["message"]
+
+
+def test_credentials_that_have_expired_are_no_refusal(proxied, put):
+    """What S3 answers to HEAD does not tell one from the other."""
+    proxy, own, storage = proxied
+    put({"a.jpg": photo()})
+    tree = open_tree(f"s3://{own.s3_bucket}/in/", own, storage)
+    for code, error in (("AccessDenied", Forbidden), ("ExpiredToken", StorageUnavailable)):
+        with proxy.spoiling(Fault(status=403, code=code)):
+            for call in (lambda: tree.stat("a.jpg"), lambda: tree.peek("a.jpg", 3)):
+                with pytest.raises(error):
+                    call()
+            with pytest.raises(StorageUnavailable) if code == "ExpiredToken" else nullcontext():
+                assert tree.note("a.jpg") is None
+
+
+# what may not be written
+
+
+@pytest.mark.parametrize("bucket", ["own", "elsewhere"])
+def test_an_output_that_cannot_be_written_is_refused(proxied, put, bucket):
+    proxy, own, storage = proxied
+    put({"a.jpg": photo()})
+    own = dataclasses.replace(own, batch_buckets="elsewhere")
+    bucket = own.s3_bucket if bucket == "own" else bucket
+    raw = {"pipeline": "blur", "input": f"s3://{own.s3_bucket}/in/", "output": f"s3://{bucket}/o/"}
+    denied = proxy.spoiling(Fault(status=403, code="AccessDenied"), {"PUT"})
+    told = pytest.raises(Forbidden, match=f"may not write s3://{bucket}/o/")
+    with denied if bucket == own.s3_bucket else nullcontext(), told:
+        spec.parse(raw, own, storage)
+
+
+def test_probing_leaves_nothing(proxied, put, submit, folders, storage):
+    put({"a.jpg": photo()})
+    submit()
+    assert keys(storage) == ["in/a.jpg"]
+    proxy, own, _ = proxied
+    tree = open_tree(f"s3://{own.s3_bucket}/out/", own, Storage(own))
+    with proxy.spoiling(Fault(status=403, code="AccessDenied"), {"DELETE"}):
+        tree.probe()  # to write is enough
+    root, _, submit_folder = folders
+    (root / "in" / "a.jpg").write_bytes(photo())
+    submit_folder()
+    assert sorted(path.name for path in root.iterdir()) == ["in"]
+
+
+@pytest.mark.parametrize("size", [100, 9 * MIB])
+def test_an_output_that_becomes_read_only_is_no_outage(proxied, size):
+    proxy, own, storage = proxied
+    tree = open_tree(f"s3://{own.s3_bucket}/out/", own, storage)
+    denied = proxy.spoiling(Fault(status=403, code="AccessDenied"), {"PUT", "POST"})
+    with denied, pytest.raises(Forbidden, match=own.s3_bucket):
+        tree.put("a.jpg", io.BytesIO(bytes(size)), "image/jpeg", {})
+
+
+def test_what_cannot_be_written_is_worked_on_once(queue, submit, put, work, refused, tmp_path):
+    marks = tmp_path / "marks"
+    put({"a.jpg": photo(marks=str(marks)), "b.jpg": photo()})
+    batch = submit()
+    refused("out/a.jpg")
+    work()
+    assert numbers(queue, batch)[1] == {"total": 2, "done": 1, "skipped": 0, "failed": 1}
+    assert len(marks.read_text().splitlines()) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_refused(folders, queue, work, monkeypatch):
+    root, allowed, submit = folders
+    (root / "in" / "a.jpg").write_bytes(photo())
+    (root / "file").write_bytes(b"")
+    with pytest.raises(Forbidden, match="Not a directory"):
+        submit(output=f"{root}/file/out")
+    batch = submit()
+    real = Path.mkdir
+
+    def mkdir(path, *rest, **more):
+        if path.is_relative_to(root / "out"):
+            raise OSError(errno.EROFS, "Read-only file system")
+        real(path, *rest, **more)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    work(batch_roots=allowed.batch_roots)
+    (failure,) = queue.store.ended(batch.id, "failed", 0, 9)
+    assert failure["code"] == "forbidden"
+    assert "Read-only file system" in failure["message"]
 
 
 @pytest.mark.parametrize("name", ["/a.jpg", "d//a.jpg", "d/./a.jpg", "../a.jpg", "d/../../a.jpg"])
