@@ -33,8 +33,8 @@ def blueprint(services: flows.Services) -> Blueprint:
         wanted = read_json(request, _LARGEST, "a job's description")
         if wanted is None:
             raise BadRequest('send a JSON object such as {"pipeline": "blur", "input": …}')
-        batch = batches.submit(specs.parse(wanted, settings, storage), owner.get())
-        _launch(services, batch)
+        batch, new = batches.create(specs.parse(wanted, settings, storage), owner.get())
+        _launch(services, batch, new)
         return jsonify(view_of(services, batch)), 202, {"Location": f"/v1/jobs/{batch.id}"}
 
     @routes.get("/v1/jobs")
@@ -74,7 +74,7 @@ def blueprint(services: flows.Services) -> Blueprint:
     def retry(job_id: str) -> tuple[Response, int, dict[str, str]]:
         count = batches.retry(own(batches.get(job_id)))
         batch = batches.get(job_id)
-        _launch(services, batch)
+        _launch(services, batch, new=False)
         view = view_of(services, batch) | {"retried": count}
         return jsonify(view), 202, {"Location": f"/v1/jobs/{batch.id}"}
 
@@ -100,10 +100,10 @@ def remove(services: flows.Services, batch: Batch) -> None:
         launcher_for(services.settings).cancel(batch.id)
 
 
-def _launch(services: flows.Services, batch: Batch) -> None:
+def _launch(services: flows.Services, batch: Batch, new: bool) -> None:
     """Have workers made for it, where that is how things are done here.
 
-    A new batch that gets none is cancelled: nobody would ever work on it.
+    A ``new`` batch that gets none is cancelled: nobody would ever work on it.
     """
     spec, settings = batch.spec, services.settings
     training = spec.pipeline == "train"
@@ -117,9 +117,17 @@ def _launch(services: flows.Services, batch: Batch) -> None:
             queue=training_queue(settings) if training else "",
         )
     except MasqueradeError:
-        if batch.status == "queued":
+        if new and not _has_workers(services, batch):
             services.queue.batches.cancel(batch)
         raise
+
+
+def _has_workers(services: flows.Services, batch: Batch) -> bool:
+    """Whether another request, which asked for just the same, has had workers made."""
+    try:
+        return launcher_for(services.settings).view(batch.id) is not None
+    except MasqueradeError:
+        return False
 
 
 def _limit() -> int:

@@ -7,6 +7,7 @@ import io
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import urllib3
@@ -226,19 +227,20 @@ def test_events_follow_a_batch(client, put, wish, work):
 
 class Launcher:
     def __init__(self, fault=None):
-        self.fault, self.calls = fault, []
+        self.fault, self.calls, self.launched = fault, [], set()
 
     def launch(self, batch_id, parallelism, device, gpus, *, training=False, queue=""):
         self.calls.append(("launch", parallelism, device, gpus, training, queue))
         if self.fault:
             raise self.fault
+        self.launched.add(batch_id)
 
     def cancel(self, batch_id):
         self.calls.append(("cancel",))
         return True
 
     def view(self, batch_id):
-        return {"name": "masquerade-x", "active": 3}
+        return {"name": "masquerade-x", "active": 3} if batch_id in self.launched else None
 
 
 @pytest.fixture
@@ -264,6 +266,55 @@ def test_without_workers_there_is_no_batch(client, services, put, wish, launcher
     assert (answer.status_code, answer.json["code"]) == (503, "launcher-unavailable")
     (job,) = client.get("/v1/jobs").json["jobs"]
     assert job["status"] == "cancelled"
+
+
+def test_a_second_submission_does_not_cancel_the_first(client, put, wish, launcher):
+    put({"a.jpg": photo()})
+    first = client.post("/v1/jobs", json=wish).json["id"]
+    launcher.fault = LauncherUnavailable("no quota")
+    launcher.launched.clear()  # nor does it where nobody can tell of its workers
+    assert client.post("/v1/jobs", json=wish).status_code == 503
+    assert client.get(f"/v1/jobs/{first}").json["status"] == "queued"
+
+
+def test_the_same_submitted_at_once_is_one(client, services, put, wish, launcher):
+    put({"a.jpg": photo()})
+    at_once = threading.Barrier(8)
+
+    def submit(_):
+        at_once.wait(30)
+        answer = client.application.test_client().post("/v1/jobs", json=wish)
+        return answer.status_code, answer.json["id"]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(submit, range(8)))
+    ((status, job_id),) = set(answers)
+    assert status == 202
+    assert [job["id"] for job in client.get("/v1/jobs").json["jobs"]] == [job_id]
+    assert services.queue.batches.depth() == 1
+
+
+def test_a_submission_without_luck_does_not_cancel_its_like(client, put, wish, launcher):
+    """The first makes the batch and gets no workers; the second, meanwhile, gets some."""
+    put({"a.jpg": photo()})
+    begun, go_on = threading.Event(), threading.Event()
+    real = launcher.launch
+
+    def launch(batch_id, *rest, **more):
+        launcher.launch = real
+        begun.set()
+        go_on.wait(30)
+        raise LauncherUnavailable("no quota")
+
+    launcher.launch = launch
+    with ThreadPoolExecutor(1) as pool:
+        other = client.application.test_client()
+        unlucky = pool.submit(lambda: other.post("/v1/jobs", json=wish))
+        assert begun.wait(30)
+        lucky = client.post("/v1/jobs", json=wish)
+        go_on.set()
+        assert (unlucky.result().status_code, lucky.status_code) == (503, 202)
+    assert client.get(f"/v1/jobs/{lucky.json['id']}").json["status"] == "queued"
 
 
 def test_a_training_waits_in_a_queue_of_its_own(client, services, launcher):
