@@ -138,7 +138,7 @@ def _train(work: Work) -> Outcome:
     try:
         result = training.run(
             task.batch.id,
-            task.batch.spec.as_dict(),
+            {**task.batch.spec.as_dict(), "user": task.batch.owner},
             work.storage,
             work.progress(task.batch.spec.model),
             note=lambda state: work.queue.store.keep(task.batch.id, state),

@@ -9,8 +9,7 @@
 """
 
 from gateway.training.arguments import check
-from gateway.training.outputs import user_of
 from gateway.training.runner import HandedBack, run
 from gateway.training.status import view
 
-__all__ = ["HandedBack", "check", "run", "user_of", "view"]
+__all__ = ["HandedBack", "check", "run", "view"]

@@ -29,13 +29,6 @@ _LONGEST_NAME = 40
 _TYPES = {".log": "text/plain; charset=utf-8", ".json": "application/json"}
 
 
-def user_of(api_key: str | None) -> str:
-    """The name under which the outputs of a key's owner lie; tells nothing about the key."""
-    if not api_key:
-        return ANONYMOUS
-    return f"user-{hashlib.sha256(api_key.encode()).hexdigest()[:16]}"
-
-
 def plain_name(text: str) -> str:
     """A user's name as one part of a key: lower case letters, digits, hyphens."""
     name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_LONGEST_NAME].strip("-")

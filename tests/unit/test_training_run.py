@@ -24,7 +24,7 @@ from gateway.errors import (
     TrainingFailed,
 )
 from gateway.storage import Storage
-from gateway.training import HandedBack, run, runner, user_of, view
+from gateway.training import HandedBack, run, runner, view
 from gateway.training.outputs import plain_name
 from gateway.training.status import read
 from tests import toy_training, training_standin
@@ -298,13 +298,6 @@ def test_what_a_killed_attempt_left_on_the_disk_is_removed(train, toy):
 )
 def test_a_user_is_one_harmless_part_of_a_key(name, plain):
     assert plain_name(name) == plain
-
-
-def test_a_key_tells_its_owner_but_not_itself():
-    assert user_of(None) == user_of("") == "anonymous"
-    assert user_of("secret") == user_of("secret") != user_of("other")
-    assert "secret" not in user_of("secret")
-    assert plain_name(user_of("secret")) == user_of("secret")
 
 
 @pytest.mark.parametrize(

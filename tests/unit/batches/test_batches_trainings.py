@@ -8,6 +8,8 @@ from gateway import training
 from gateway.errors import TrainingFailed
 from gateway.jobs import batch_tasks, spec
 from gateway.jobs.tasks import Chances
+from gateway.training.outputs import Outputs
+from tests.servers import keys
 
 # trainings
 
@@ -42,6 +44,20 @@ def test_a_training_runs_to_its_result(queue, train):
     go(run)
     done = queue.get(batch.id)
     assert (done.status, done.result) == ("done", {"checkpoint": "key"})
+
+
+@pytest.mark.parametrize(
+    ("owner", "folder"),
+    [("", "anonymous"), ("phone-app", "phone-app"), ("results", "user-results")],
+)
+def test_outputs_lie_under_their_owners_name(queue, settings, storage, tmp_path, owner, folder):
+    """Those of an earlier attempt, too, which this one finds done."""
+    batch = queue.submit(spec.Spec(pipeline="train", model="rigger"), owner)
+    Outputs.of(storage, owner, "cpu", "rigger", batch.id).finish({"step": 7})
+    batch_tasks.attempt(batch.id, "train", settings, queue, storage, settings.job_retries)
+    done = queue.get(batch.id)
+    assert (done.status, done.result) == ("done", {"step": 7})
+    assert {key.split("/")[0] for key in keys(storage)} == {folder}
 
 
 def test_a_training_that_is_told_to_stop_waits_again(queue, train):
