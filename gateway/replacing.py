@@ -10,10 +10,19 @@ from typing import BinaryIO
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[BinaryIO]:
-    """A file that takes the target's place at once when the block succeeds, or never was."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{secrets.token_hex(8)}.part")
+def replacing(target: Path, parts: Path | None = None) -> Iterator[BinaryIO]:
+    """A file that takes the target's place at once when the block succeeds, or never was.
+
+    A process that is killed leaves ``.<hex>.part`` in the folder ``parts``; beside the target
+    where none is given, or it is on another file system.
+    """
+    folder = target.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if parts is not None:
+        parts.mkdir(parents=True, exist_ok=True)
+        if parts.stat().st_dev == folder.stat().st_dev:
+            folder = parts
+    part = folder / f".{secrets.token_hex(8)}.part"
     try:
         with part.open("xb") as file:
             yield file

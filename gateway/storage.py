@@ -245,13 +245,19 @@ class Storage:
                 for item in found.get("Contents", ()):
                     yield Stored(item["Key"], int(item["Size"]), item["LastModified"], _etag(item))
 
-    def abort_unfinished(self, before: datetime) -> int:
-        """Drop multipart uploads begun before a moment (UTC); a killed process leaves them."""
+    def abort_unfinished(self, before: datetime, prefix: str = "") -> int:
+        """Drop multipart uploads begun before a moment (UTC); a killed process leaves them.
+
+        Only those of keys that begin with ``prefix``. Answers how many.
+        """
         dropped = 0
         with _store_errors():
-            listing = self._client.list_multipart_uploads(Bucket=self._bucket)
-            for item in listing.get("Uploads", ()):
-                if item["Initiated"] < before:
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=prefix
+            )
+            for item in (item for page in pages for item in page.get("Uploads", ())):
+                # Not every server heeds the prefix.
+                if item["Initiated"] < before and item["Key"].startswith(prefix):
                     self._client.abort_multipart_upload(
                         Bucket=self._bucket, Key=item["Key"], UploadId=item["UploadId"]
                     )

@@ -32,6 +32,7 @@ LIVE = "masquerade:batches:live"
 PLACES = "masquerade:batches:places"
 COUNTS = "masquerade:batches:counts"
 BATCHES = "masquerade:batches"
+OUTPUTS = "masquerade:batches:outputs"
 
 _COMMON = """
 local P, inputs, states, at, results = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]

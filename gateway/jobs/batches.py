@@ -130,6 +130,9 @@ class BatchStore:
         given = ["spec", text, "queue", queue, "owner", owner]
         args = (spec.place, first_task(spec), *given)
         found = self._run("CREATE", batch_id, *args, index=_index(owner)).decode()
+        if spec.output:
+            with redis_errors():
+                self.redis.zadd(scripts.OUTPUTS, {spec.output: time.time()})
         batch = self.get(found)
         if batch is None or batch.owner != owner:
             raise Conflict("another job is writing to this output")
@@ -211,6 +214,19 @@ class BatchStore:
         with redis_errors():
             found: Any = self.redis.smembers(scripts.LIVE)
         return {item.decode() for item in found}
+
+    def outputs(self, before: float) -> list[str]:
+        """Where live batches write, and others have written; the latter until they were last
+        used before a moment (s since the epoch).
+        """
+        with redis_errors():
+            live: Any = self.redis.hkeys(scripts.PLACES)
+            put = self.redis.pipeline()
+            if live:
+                put.zadd(scripts.OUTPUTS, dict.fromkeys(live, time.time()))
+            put.zremrangebyscore(scripts.OUTPUTS, "-inf", before)
+            put.zrange(scripts.OUTPUTS, 0, -1)
+            return [place.decode() for place in put.execute()[-1]]
 
     def counts(self) -> dict[str, int]:
         """Totals since ever, over all batches."""

@@ -20,6 +20,7 @@ from gateway.jobs import tasks
 from gateway.jobs.batches import Batch
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.store import redis_errors
+from gateway.jobs.trees import open_tree
 from gateway.settings import Settings
 from gateway.storage import MOTIONS, RESULTS, RIGS, UPLOADS, WORK, Storage, Stored
 
@@ -30,6 +31,7 @@ _LATE = 300  # seconds in which a write that was given up may still arrive
 _MARGIN = timedelta(minutes=15)  # for a request that is just taking an upload in
 _PARTS = 10  # thousands of tasks that are looked at in one round while others are at work
 _MENDED = "masquerade:mended"  # batch and cursor from which the next round goes on
+_BROKEN_OFF = timedelta(days=1)  # longer than any write takes
 _SETTLING = 60  # seconds in which a new record's message may still be on its way
 _ENDED = (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED, JobStatus.FINISHED)
 
@@ -48,6 +50,7 @@ def sweep(queue: JobQueue, storage: Storage, settings: Settings) -> None:
             old_results(storage, timedelta(seconds=life))
             old_drawings(storage, timedelta(seconds=settings.result_ttl))
             old_work(queue, storage)
+            old_parts(queue, storage, settings)
     except MasqueradeError as error:
         log.warning("sweep put off: %s", error)
 
@@ -133,6 +136,18 @@ def old_work(queue: JobQueue, storage: Storage) -> int:
     return len(gone)
 
 
+def old_parts(queue: JobQueue, storage: Storage, settings: Settings) -> int:
+    """Delete what killed workers left half-written in outputs of batches; returns how much."""
+    before = datetime.now(UTC) - _BROKEN_OFF
+    gone = 0
+    for place in queue.batches.store.outputs((before - _BROKEN_OFF).timestamp()):
+        try:
+            gone += open_tree(place, settings, storage).tidy(before)
+        except MasqueradeError as error:
+            log.info("an output of a batch could not be tidied up: %s", error)
+    return gone
+
+
 def old_uploads(queue: JobQueue, storage: Storage, age: timedelta) -> int:
     """Delete originals older than ``age`` that no live job needs; returns how many."""
     before = datetime.now(UTC) - age
@@ -146,7 +161,7 @@ def old_uploads(queue: JobQueue, storage: Storage, age: timedelta) -> int:
 
 def old_results(storage: Storage, age: timedelta) -> int:
     """Delete results older than ``age`` (0 keeps them all) and uploads broken off for a day."""
-    storage.abort_unfinished(datetime.now(UTC) - timedelta(days=1))
+    storage.abort_unfinished(datetime.now(UTC) - _BROKEN_OFF)
     if not age:
         return 0
     before = datetime.now(UTC) - age

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 import urllib3
+from botocore.stub import Stubber
 
 from gateway import deadline
 from gateway.errors import DeadlineExceeded, NotFound, StorageUnavailable
@@ -108,6 +109,30 @@ def test_uploads_broken_off_are_dropped(storage):
     assert storage.abort_unfinished(datetime.now(UTC) - timedelta(hours=1)) == 0
     assert storage.abort_unfinished(datetime.now(UTC) + timedelta(hours=1)) == 1
     assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
+
+
+def test_uploads_broken_off_are_dropped_from_all_pages(storage):
+    """Also where there are more than a page, and only those below the prefix."""
+    bucket, then = storage._bucket, datetime.now(UTC) - timedelta(days=2)
+
+    def page(keys, **more):
+        uploads = [{"Key": key, "UploadId": key.upper(), "Initiated": then} for key in keys]
+        return {"Uploads": uploads, **more}
+
+    with Stubber(storage._client) as stub:
+        next_ = {"IsTruncated": True, "NextKeyMarker": "out/a", "NextUploadIdMarker": "OUT/A"}
+        asked = {"Bucket": bucket, "Prefix": "out/"}
+        stub.add_response("list_multipart_uploads", page(["in/x", "out/a"], **next_), asked)
+        stub.add_response("abort_multipart_upload", {}, _upload(bucket, "out/a"))
+        marks = {"KeyMarker": "out/a", "UploadIdMarker": "OUT/A"}
+        stub.add_response("list_multipart_uploads", page(["out/b"]), asked | marks)
+        stub.add_response("abort_multipart_upload", {}, _upload(bucket, "out/b"))
+        assert storage.abort_unfinished(datetime.now(UTC), "out/") == 2
+        stub.assert_no_pending_responses()
+
+
+def _upload(bucket, key):
+    return {"Bucket": bucket, "Key": key, "UploadId": key.upper()}
 
 
 def test_a_link_lives_as_long_as_settings_say(settings):

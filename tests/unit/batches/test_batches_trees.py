@@ -6,7 +6,9 @@ import dataclasses
 import errno
 import io
 import os
+import time
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,8 +16,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from gateway.errors import Forbidden, StorageUnavailable
-from gateway.jobs import listing, spec
+from gateway.jobs import listing, spec, sweep
+from gateway.jobs.queue import JobQueue
 from gateway.jobs.trees import open_tree
+from gateway.replacing import replacing
 from gateway.settings import MIB
 from gateway.storage import Storage
 from tests.batch_standin import numbers, photo
@@ -241,3 +245,59 @@ def test_keys_that_cannot_become_a_file(folders, storage, name):
     with pytest.raises(Forbidden):
         tree.put(name, io.BytesIO(b"x"), "image/jpeg", {})
     assert not [path for path in root.rglob("*") if path.is_file()]
+
+
+# what killed workers leave
+
+
+def test_uploads_broken_off_in_an_output_are_dropped(
+    settings, submit, put, work, storage, monkeypatch
+):
+    own = dataclasses.replace(settings, batch_buckets="elsewhere")
+    put({"a.jpg": photo()})
+    submit(output=f"s3://{settings.s3_bucket}/out/")
+    work()  # it is over
+    for key in ("out/deep/b.mp4", "output/c.mp4"):
+        storage._client.create_multipart_upload(Bucket=settings.s3_bucket, Key=key)
+    jobs = JobQueue(settings)
+    assert sweep.old_parts(jobs, storage, own) == 0  # they may be at work
+    monkeypatch.setattr(sweep, "_BROKEN_OFF", timedelta(seconds=-60))
+    assert jobs.batches.store.outputs(0) == [f"s3://{settings.s3_bucket}/out/"]
+    monkeypatch.setattr(
+        jobs.batches.store, "outputs", lambda _: [f"s3://{settings.s3_bucket}/out/"]
+    )
+    assert sweep.old_parts(jobs, storage, own) == 1
+    left = storage._client.list_multipart_uploads(Bucket=settings.s3_bucket)["Uploads"]
+    assert [item["Key"] for item in left] == ["output/c.mp4"]
+
+
+def test_parts_of_files_are_removed(folders, settings, storage, queue, work):
+    root, allowed, submit = folders
+    (root / "in" / "b" / "a.jpg").write_bytes(photo())
+    submit()
+    work(batch_roots=allowed.batch_roots)
+    with pytest.raises(SystemExit), replacing(root / "x", root / "out/.masquerade/.parts") as file:
+        file.write(b"half")
+        os.link(file.name, f"{file.name}.killed")
+        raise SystemExit
+    (part,) = (root / "out" / ".masquerade" / ".parts").iterdir()
+    jobs = JobQueue(settings)
+    assert sweep.old_parts(jobs, storage, allowed) == 0
+    days = 86400 * 1.1
+    os.utime(part, (time.time() - days,) * 2)
+    assert sweep.old_parts(jobs, storage, allowed) == 1
+    assert sorted(str(p.relative_to(root / "out")) for p in root.glob("out/**/*.*")) == [
+        *(".masquerade", ".masquerade/.parts", ".masquerade/b/a.jpg.json", "b/a.jpg"),
+    ]
+
+
+def test_an_output_is_looked_after_while_it_is_used_and_for_a_while(queue, submit, put, settings):
+    put({"a.jpg": photo()})
+    batch = submit()
+    place = f"s3://{settings.s3_bucket}/out/"
+    assert queue.store.outputs(time.time() + 60) == []
+    assert queue.store.outputs(time.time() - 60) == [place]  # a live batch's comes back
+    queue.cancel(batch)
+    assert queue.store.outputs(time.time() - 60) == [place]
+    assert queue.store.outputs(time.time() + 60) == []
+    assert queue.store.outputs(0) == []

@@ -1,0 +1,200 @@
+"""A folder below an allowed root, as a batch reads or writes it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from gateway.errors import EmptyInput, Forbidden, NotFound, is_disk_full
+from gateway.jobs.tree import Copied, Entry, Note
+from gateway.replacing import replacing
+from gateway.settings import MIB
+from gateway.storage import Link
+
+_NOTES = ".masquerade"
+_PARTS = f"{_NOTES}/.parts"
+_NOT_UTF_8 = "its name is not UTF-8; rename it"
+
+
+class FolderTree:
+    """A folder below an allowed root. Notes, and files until they are whole, lie in its
+    sub-folder ``.masquerade``.
+
+    Links to folders are not followed; a link to a file counts as that file, and is refused
+    where it leads out of the root.
+    """
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._folder, self._root = folder, root
+        self.url = str(folder).rstrip("/") + "/"
+
+    def check(self) -> None:
+        """See :class:`Tree`."""
+        if not any(True for _ in self.entries()):
+            raise EmptyInput(f"no file lies in {self._folder}")
+
+    def probe(self) -> None:
+        """See :class:`Tree`."""
+        with self._may("write"):
+            above = next(p for p in (self._folder, *self._folder.parents) if p.exists())
+            tempfile.TemporaryFile(dir=above).close()
+
+    def entries(self, after: str = "") -> Iterator[Entry]:
+        """See :class:`Tree`."""
+        done = tuple(after.split("/")) if after else ()
+        try:
+            if not self._folder.is_dir():
+                raise NotFound(f"there is no folder {self._folder}")
+            found = os.scandir(self._folder)
+        except OSError as error:
+            raise Forbidden(f"the service may not read {self._folder}") from error
+        for entry in _walk(found):
+            parts = tuple(entry.name.rstrip("/").split("/"))
+            if parts > done and not entry.fault:
+                yield entry
+            # Told again rather than forgotten: it may have been readable until the cursor.
+            elif parts >= done[: len(parts)] and entry.fault:
+                # An escaped name sorts before the name itself, so as a cursor it skips nothing.
+                plain = os.fsencode(entry.name).decode("utf-8", "backslashreplace")
+                yield replace(entry, name=plain)
+
+    def beside(self, name: str) -> list[str]:
+        """See :class:`Tree`."""
+        path = self._folder / name
+        names = (other.name for other in os.scandir(path.parent))
+        start = path.stem + "."
+        return [
+            str(PurePosixPath(name).with_name(other)) for other in names if other.startswith(start)
+        ]
+
+    def peek(self, name: str, count: int) -> bytes:
+        """See :class:`Tree`."""
+        with self._open(name) as file:
+            return file.read(count)
+
+    def stat(self, name: str) -> Entry:
+        """See :class:`Tree`."""
+        with self._open(name) as file:
+            seen = os.fstat(file.fileno())
+            return Entry(name, seen.st_size, _version(seen))
+
+    def fetch(self, name: str, out: BinaryIO, progress: Copied) -> str:
+        """See :class:`Tree`."""
+        done = 0
+        with self._open(name) as file:
+            while piece := file.read(MIB):
+                out.write(piece)
+                done += len(piece)
+                progress(done)
+            out.flush()
+            return _version(os.fstat(file.fileno()))
+
+    def note(self, name: str) -> Note | None:
+        """See :class:`Tree`."""
+        try:
+            if not (self._folder / name).is_file():
+                return None
+            return dict(json.loads((self._folder / _NOTES / f"{name}.json").read_text()))
+        except (OSError, ValueError):
+            return None
+
+    def put(self, name: str, body: BinaryIO, content_type: str, note: Note) -> None:  # noqa: ARG002
+        """See :class:`Tree`. The old note goes first, the new one comes last."""
+        body.seek(0)
+        if {"", ".", ".."} & {*name.split("/")}:
+            raise Forbidden("a key with '//', '/./' or '..' in it cannot become a file")
+        told = self._folder / _NOTES / f"{name}.json"
+        target = self._folder / name
+        with self._may("write", name):
+            for place in (told, target):
+                if not place.parent.resolve().is_relative_to(self._root):
+                    raise Forbidden("a link in the output folder leads out of the allowed one")
+            told.unlink(missing_ok=True)
+            with replacing(target, self._folder / _PARTS) as file:
+                shutil.copyfileobj(body, file, MIB)
+            with replacing(told, self._folder / _PARTS) as file:
+                file.write(json.dumps(dict(note)).encode())
+
+    def link(self, name: str) -> Link | None:  # noqa: ARG002
+        """See :class:`Tree`."""
+        return None
+
+    def tidy(self, before: datetime) -> int:
+        """See :class:`Tree`."""
+        gone = 0
+        with contextlib.suppress(FileNotFoundError), self._may("write"):
+            for part in os.scandir(self._folder / _PARTS):
+                if part.stat().st_mtime < before.timestamp():
+                    Path(part.path).unlink()
+                    gone += 1
+        return gone
+
+    @contextlib.contextmanager
+    def _may(self, verb: str, name: str = "") -> Iterator[None]:
+        """What the system refuses becomes Forbidden; a full disk does not."""
+        try:
+            yield
+        except OSError as error:
+            if is_disk_full(error):
+                raise
+            raise Forbidden(
+                f"the service may not {verb} {self.url}{name} ({error.strerror})"
+            ) from error
+
+    def _open(self, name: str) -> BinaryIO:
+        """The file behind a name, unless it lies outside, whatever links say meanwhile."""
+        try:
+            file = (self._folder / name).open("rb")
+        except FileNotFoundError as error:
+            raise NotFound("the file is gone") from error
+        except PermissionError as error:
+            raise Forbidden("the service may not read this file") from error
+        if not Path(f"/proc/self/fd/{file.fileno()}").readlink().is_relative_to(self._root):
+            file.close()
+            raise Forbidden("a link leads out of the allowed folder")
+        return file
+
+
+def _walk(found: Iterable[os.DirEntry[str]], above: str = "") -> Iterator[Entry]:
+    """Files below the folder ``above`` whose entries these are, sorted by the parts of their
+    names, and folders that cannot be read.
+    """
+    for entry in sorted(found, key=lambda entry: entry.name):
+        if entry.name.startswith("."):
+            continue
+        name, fault = above + entry.name, _NOT_UTF_8 if _is_odd(entry.name) else ""
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                name += "/"
+                inside = [] if fault else list(os.scandir(entry.path))
+            elif entry.is_file():
+                stat = entry.stat()
+            else:
+                continue
+        except FileNotFoundError:
+            continue  # gone since
+        except OSError as error:
+            fault = f"the service may not read this ({error.strerror})"
+        if fault:
+            yield Entry(name, fault=fault)
+        elif name.endswith("/"):
+            yield from _walk(inside, name)
+        else:
+            yield Entry(name, stat.st_size, _version(stat))
+
+
+def _is_odd(name: str) -> bool:
+    """Whether a file's name is not UTF-8."""
+    return any("\udc80" <= character <= "\udcff" for character in name)
+
+
+def _version(stat: os.stat_result) -> str:
+    return f"{stat.st_size}-{stat.st_mtime_ns}"
