@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ if __name__ == "__main__":
     install(Path(sys.argv[1]))
     from gateway.jobs import batch_tasks, worker
 
+    if not os.environ.get("MASQUERADE_TRAIN_PYTHON"):  # the toy needs no torch
+        os.environ["MASQUERADE_TRAIN_PYTHON"] = sys.executable
     # As in earnest, but sooner: this is what tests wait for.
     runner._UPLOAD = 0.1
     batch_tasks.BACKOFF = (0.2, 0.5)

@@ -91,6 +91,8 @@ def sheet(view: dict[str, Any]) -> str:
         rows.append(("files", ", ".join(f"{items[name]} {name}" for name in counted)))
     if error := view.get("error"):
         rows.append(("error", error["detail"]))
+    if reason := (view.get("launch") or {}).get("reason"):
+        rows.append(("workers", reason))
     for name, value in (view.get("training") or {}).items():
         if not isinstance(value, (dict, list)):
             rows.append((name, str(value)))

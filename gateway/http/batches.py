@@ -33,7 +33,11 @@ def blueprint(services: flows.Services) -> Blueprint:
         wanted = read_json(request, _LARGEST, "a job's description")
         if wanted is None:
             raise BadRequest('send a JSON object such as {"pipeline": "blur", "input": …}')
-        batch, new = batches.create(specs.parse(wanted, settings, storage), owner.get())
+        spec = specs.parse(wanted, settings, storage)
+        launcher_for(settings).check(
+            max(spec.workers, 1), spec.device, spec.gpus, training=spec.pipeline == "train"
+        )
+        batch, new = batches.create(spec, owner.get())
         _launch(services, batch, new)
         return jsonify(view_of(services, batch)), 202, {"Location": f"/v1/jobs/{batch.id}"}
 
@@ -89,6 +93,8 @@ def view_of(services: flows.Services, batch: Batch) -> dict[str, Any]:
             launch = launcher_for(services.settings).view(batch.id)
         except MasqueradeError as error:  # the job itself is well
             launch = {"state": "unknown", "reason": str(error)}
+    if launch is None and (reason := services.queue.batches.hindrance(batch)):
+        launch = {"state": "starting", "reason": reason}
     return batch_view(batch, services.queue, services.storage, dict(launch) if launch else None)
 
 

@@ -140,7 +140,8 @@ def schemas() -> Schema:
     running = {"name": {"type": "string"}, "stage": {"type": "string"}, "fraction": _NUMBER}
     launch = {
         "type": ["object", "null"],
-        "description": "the workers made for it: name, state, active, succeeded, failed, reason",
+        "description": "the workers made for it: name, state, active, succeeded, failed, reason;"
+        " where none are made, the reason why nobody begins",
     }
     pace = {"begin": _NUMBER, "length": _NUMBER, "video_seconds_per_second": _NUMBER}
     more = {
@@ -223,9 +224,13 @@ def _workers() -> Schema:
     return {
         "workers": {
             **{"type": "integer", "minimum": 0, "maximum": MAX_WORKERS, "default": 0},
-            "description": "to be launched; 0 leaves it to those that run",
+            "description": "to be launched; where none are (MASQUERADE_LAUNCHER=local), whatever"
+            " workers run do it",
         },
-        "device": {"enum": list(DEVICES), "default": "cpu"},
+        "device": {
+            **{"enum": list(DEVICES), "default": "cpu"},
+            "description": "of their models, where workers are launched; of a training everywhere",
+        },
         "gpus": {"type": "integer", "minimum": 1, "maximum": MAX_GPUS, "default": 1},
     }
 

@@ -20,6 +20,7 @@ from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job as Message
 from rq.serializers import JSONSerializer
+from rq.worker_registration import get_keys
 
 from gateway import carry
 from gateway.access.owner import NO_SUCH_JOB
@@ -38,6 +39,11 @@ _TASK = "gateway.jobs.batch_tasks.work"
 # Seconds that RQ's dashboard shows a message that has ended; our records stay. Not 0 for those
 # that went well: RQ then reads every attempt's record, and stumbles where a dead worker's is gone.
 _SUCCESSES_KEPT, _FAILURES_KEPT = 10, 3600
+_NOBODY = "no worker is running (masquerade worker)"
+_NOBODY_TRAINS = (
+    "no worker that runs can train: one that is started where torch is (make train-rigger sets it"
+    " up, MASQUERADE_TRAIN_PYTHON names another place) will"
+)
 _WAITING = (b"queued", b"started", b"deferred", b"scheduled")
 
 
@@ -169,6 +175,18 @@ class BatchQueue:
             self.store.release(batch, key)
         self.ensure(batch.id, lost)
         return len(lost)
+
+    def hindrance(self, batch: Batch) -> str | None:
+        """Why a batch is not begun where nobody makes workers for it; None when one runs."""
+        if batch.status != "queued" or self._settings.launcher != "local":
+            return None
+        queue = self.training if batch.kind == "training" else self.rq
+        with redis_errors():
+            listening = get_keys(queue)
+            # Those of killed workers stay listed for a while, and have no record any more.
+            if listening and self.redis.exists(*listening):
+                return None
+        return _NOBODY_TRAINS if batch.kind == "training" else _NOBODY
 
     def idle(self) -> bool:
         """Whether no message of a batch waits or is in a worker's hands."""

@@ -34,6 +34,7 @@ from gateway.errors import NotFound
 from gateway.jobs.batch_queue import BatchQueue, is_idle, is_urgent
 from gateway.jobs.store import Job, JobStore, redis_errors
 from gateway.settings import Settings
+from gateway.training.process import can_train
 
 log = logging.getLogger(__name__)
 
@@ -284,11 +285,11 @@ class JobQueue:
     def queues(self) -> list[Queue]:
         """What a worker listens to, the first one first.
 
-        Not to trainings where a launcher makes workers for them, which have torch and whose
-        ``queue_name`` is :func:`training_queue`.
+        Not to trainings where there is no torch, nor where a launcher makes workers for them,
+        whose ``queue_name`` is :func:`training_queue`.
         """
-        launched = self._settings.launcher != "local"
-        return [self.rq, self.batches.rq, *([] if launched else [self.batches.training])]
+        trains = self._settings.launcher == "local" and can_train(self._settings)
+        return [self.rq, self.batches.rq, *([self.batches.training] if trains else [])]
 
     def ready(self) -> str | None:
         """None when Redis answers, else why not."""

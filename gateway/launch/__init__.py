@@ -12,6 +12,9 @@ from gateway.settings import Settings
 class Launcher(Protocol):
     """Gives a batch its workers. Every method may raise ``LauncherUnavailable``."""
 
+    def check(self, parallelism: int, device: str, gpus: int, *, training: bool = False) -> None:
+        """Raises BadOption where nobody here can work like that; see :meth:`launch`."""
+
     def launch(
         self,
         batch_id: str,

@@ -68,6 +68,20 @@ class KubernetesLauncher:
         self._pods = client.CoreV1Api(connection)
         self._deployments = client.AppsV1Api(connection)
 
+    def check(self, parallelism: int, device: str, gpus: int, *, training: bool = False) -> None:
+        """See :class:`gateway.launch.Launcher`."""
+        if device not in ("cpu", "gpu"):
+            raise BadOption("device is cpu or gpu")
+        if parallelism < 1 or gpus < 1:
+            raise BadOption("workers and gpus are at least 1")
+        if device == "gpu" and not manifest.can_have_gpus(self._settings, training=training):
+            raise BadOption(
+                f"GPUs are shared by {self._settings.k8s_gpu_resource} here, which a batch's Job "
+                "cannot ask for: leave device at cpu"
+            )
+        if training and not self._settings.k8s_train_image:
+            raise BadOption("this service has no image for training (MASQUERADE_K8S_TRAIN_IMAGE)")
+
     def launch(
         self,
         batch_id: str,
@@ -88,7 +102,7 @@ class KubernetesLauncher:
             LauncherUnavailable: see the class of the error.
         """
         order = manifest.Order(batch_id, parallelism, device, gpus, training, queue)
-        self._check(order)
+        self.check(parallelism, device, gpus, training=training)
         self._seen.pop(batch_id, None)
         name = manifest.job_name(batch_id)
         with _api_errors():
@@ -254,19 +268,6 @@ class KubernetesLauncher:
             log.warning("the Job gets no owner: Deployment %s answers %s", name, error.status)
             return None
         return manifest.owner_reference(name, deployment.metadata.uid)
-
-    def _check(self, order: manifest.Order) -> None:
-        if order.device not in ("cpu", "gpu"):
-            raise BadOption("device is cpu or gpu")
-        if order.parallelism < 1 or order.gpus < 1:
-            raise BadOption("workers and gpus are at least 1")
-        if order.device == "gpu" and not manifest.can_have_gpus(order, self._settings):
-            raise BadOption(
-                f"GPUs are shared by {self._settings.k8s_gpu_resource} here, which a batch's Job "
-                "cannot ask for: leave device at cpu"
-            )
-        if order.training and not self._settings.k8s_train_image:
-            raise BadOption("this service has no image for training (MASQUERADE_K8S_TRAIN_IMAGE)")
 
 
 def _view(there: client.V1Job) -> dict[str, Any]:

@@ -5,9 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from gateway.errors import BadOption
+
 
 class LocalLauncher:
     """See :class:`gateway.launch.Launcher`."""
+
+    def check(
+        self,
+        parallelism: int,  # noqa: ARG002
+        device: str,
+        gpus: int,  # noqa: ARG002
+        *,
+        training: bool = False,
+    ) -> None:
+        """A training's device is its script's; the models of the workers that run are where
+        ``MODEL_DEVICE`` has put them.
+        """
+        if device != "cpu" and not training:
+            raise BadOption(
+                "device cannot be chosen here: no workers are made for a job, and the models of"
+                " those that run are where MODEL_DEVICE put them; leave it out, or have the"
+                " operator set MASQUERADE_LAUNCHER=kubernetes"
+            )
 
     def launch(
         self,

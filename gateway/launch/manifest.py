@@ -104,12 +104,12 @@ def job(
     }
 
 
-def can_have_gpus(order: Order, settings: Settings) -> bool:
-    """Whether the resource that the settings name can be given to this order's pods.
+def can_have_gpus(settings: Settings, *, training: bool) -> bool:
+    """Whether the resource that the settings name can be given to the pods of a job.
 
     The GPU-share scheduler adds up ordinary containers only, and the models are in a sidecar.
     """
-    return order.training or not settings.k8s_gpu_resource.startswith("aliyun.com/")
+    return training or not settings.k8s_gpu_resource.startswith("aliyun.com/")
 
 
 def owner_reference(deployment: str, uid: str) -> dict[str, Any]:

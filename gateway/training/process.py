@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import selectors
 import signal
@@ -32,6 +33,13 @@ def python_with_torch(settings: Settings) -> str:
     if settings.train_python:
         return settings.train_python
     return str(_OWN_PYTHON) if _OWN_PYTHON.exists() else sys.executable
+
+
+def can_train(settings: Settings) -> bool:
+    """Whether there is torch here, or an interpreter that is said to have it."""
+    if settings.train_python or _OWN_PYTHON.exists():
+        return True
+    return importlib.util.find_spec("torch") is not None
 
 
 class Trainer:

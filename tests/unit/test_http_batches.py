@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import urllib3
 
-from gateway.errors import LauncherUnavailable
+from gateway.cli.show_jobs import sheet
+from gateway.errors import BadOption, LauncherUnavailable
 from gateway.http import batches as routes
 from gateway.jobs import batch_tasks
 from gateway.jobs.batches import item_key
@@ -229,6 +230,10 @@ class Launcher:
     def __init__(self, fault=None):
         self.fault, self.calls, self.launched = fault, [], set()
 
+    def check(self, parallelism, device, gpus, *, training=False):
+        if parallelism > 100:
+            raise BadOption("so many are not to be had")
+
     def launch(self, batch_id, parallelism, device, gpus, *, training=False, queue=""):
         self.calls.append(("launch", parallelism, device, gpus, training, queue))
         if self.fault:
@@ -266,6 +271,51 @@ def test_without_workers_there_is_no_batch(client, services, put, wish, launcher
     assert (answer.status_code, answer.json["code"]) == (503, "launcher-unavailable")
     (job,) = client.get("/v1/jobs").json["jobs"]
     assert job["status"] == "cancelled"
+
+
+def test_what_the_launcher_cannot_do_is_refused_before_there_is_a_batch(
+    client, put, wish, launcher
+):
+    put({"a.jpg": photo()})
+    answer = client.post("/v1/jobs", json={**wish, "workers": 101})
+    assert (answer.status_code, answer.json["code"]) == (422, "bad-option")
+    assert client.get("/v1/jobs").json["jobs"] == []
+    assert launcher.calls == []
+
+
+def test_a_device_is_not_to_be_chosen_where_no_workers_are_made(client, put, wish):
+    put({"a.jpg": photo()})
+    answer = client.post("/v1/jobs", json={**wish, "device": "gpu"})
+    assert (answer.status_code, answer.json["code"]) == (422, "bad-option")
+    assert "MODEL_DEVICE" in answer.json["detail"]
+    training = {"pipeline": "train", "model": "rigger", "device": "gpu"}
+    assert client.post("/v1/jobs", json=training).status_code == 202  # it is its script's
+
+
+def listens(services, name, queue, dead=False):
+    """A worker's entry in RQ's lists."""
+    redis, key = services.queue.redis, f"rq:worker:{name}"
+    redis.sadd(f"rq:workers:{queue}", key)
+    if not dead:
+        redis.hset(key, "queues", queue)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "queue"), [("blur", "{}-batch"), ("train", "{}-train")], ids=["batch", "training"]
+)
+def test_a_job_that_nobody_begins_says_why(client, services, put, wish, wanted, queue):
+    put({"a.jpg": photo()})
+    body = wish if wanted == "blur" else {"pipeline": "train", "model": "rigger"}
+    queue = queue.format(services.settings.queue_name)
+    listens(services, "other", services.settings.queue_name)
+    listens(services, "killed", queue, dead=True)
+    job_id = client.post("/v1/jobs", json=body).json["id"]
+    view = client.get(f"/v1/jobs/{job_id}").json
+    assert view["launch"]["reason"].startswith("no worker")
+    assert ("MASQUERADE_TRAIN_PYTHON" in view["launch"]["reason"]) == (wanted == "train")
+    assert view["launch"]["reason"] in sheet(view)
+    listens(services, "right", queue)
+    assert client.get(f"/v1/jobs/{job_id}").json["launch"] is None
 
 
 def test_a_second_submission_does_not_cancel_the_first(client, put, wish, launcher):

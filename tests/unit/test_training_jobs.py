@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from gateway.cli import _parser
 from gateway.jobs import spec
 from gateway.jobs.queue import JobQueue
 from gateway.storage import Storage
+from gateway.training import process as process_
 from tests import toy_training, training_standin
 from tests.kube_standin import cluster
 from tests.servers import as_env, keys, process, wait_for
@@ -137,6 +139,21 @@ def test_a_cancelled_training_ends(submit, worker, state, storage, queue, tmp_pa
     assert queue.batches.cancel(state(job))
     wait_for(lambda: is_gone(script.split()[1]))
     assert state(job).status == "cancelled"
+
+
+def test_only_who_has_torch_takes_trainings(settings, queue, monkeypatch, tmp_path):
+    def listened(**changes):
+        own = dataclasses.replace(settings, **changes)
+        return [queue.name for queue in JobQueue(own).queues()]
+
+    name = settings.queue_name
+    monkeypatch.setattr(process_, "_OWN_PYTHON", tmp_path / "none")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert listened() == [name, f"{name}-batch"]
+    assert listened(train_python="/opt/torch/bin/python")[2:] == [f"{name}-train"]
+    assert listened(train_python="/x", launcher="kubernetes") == [name, f"{name}-batch"]
+    monkeypatch.setattr(process_, "_OWN_PYTHON", tmp_path)
+    assert listened()[2:] == [f"{name}-train"]
 
 
 def test_a_failed_training_tells_why(submit, worker, state):
