@@ -21,19 +21,19 @@ class BucketTree:
     """A prefix of a bucket. A note is an object's metadata."""
 
     def __init__(self, storage: Storage, bucket: str, prefix: str) -> None:
-        self._storage, self._prefix = storage, prefix
+        self._storage, self._bucket, self._prefix = storage, bucket, prefix
         self.url = f"{S3}{bucket}/{prefix}"
 
     def check(self) -> None:
         """See :class:`Tree`."""
-        with self._may("read"):
+        with self._may("read from the bucket"):
             first = next(self._storage.list(self._prefix, page=1), None)
         if first is None:
             raise EmptyInput(f"nothing lies under {self.url}")
 
     def probe(self) -> None:
         """See :class:`Tree`."""
-        with self._may("write"):
+        with self._may("write to the bucket"):
             self._storage.put(self._prefix + _PROBE, io.BytesIO(), "text/plain")
         with contextlib.suppress(StorageUnavailable):  # not everybody who writes may delete
             self._storage.delete([self._prefix + _PROBE])
@@ -51,18 +51,18 @@ class BucketTree:
 
     def peek(self, name: str, count: int) -> bytes:
         """See :class:`Tree`."""
-        with self._may("read", name):
+        with self._may("read this object of the bucket"):
             return self._storage.head(self._prefix + name, count)
 
     def stat(self, name: str) -> Entry:
         """See :class:`Tree`."""
-        with self._may("read", name):
+        with self._may("read this object of the bucket"):
             seen = self._look(name)
         return Entry(name, seen.size, seen.etag)
 
     def fetch(self, name: str, out: BinaryIO, progress: Copied) -> str:
         """See :class:`Tree`."""
-        with self._may("read", name):
+        with self._may("read this object of the bucket"):
             return self._storage.fetch(self._prefix + name, out, progress)
 
     def note(self, name: str) -> Note | None:
@@ -78,7 +78,7 @@ class BucketTree:
 
     def put(self, name: str, body: BinaryIO, content_type: str, note: Note) -> None:
         """See :class:`Tree`."""
-        with self._may("write", name):
+        with self._may("write to the bucket"):
             self._storage.put(self._prefix + name, body, content_type, note=note)
 
     def link(self, name: str) -> Link | None:
@@ -99,7 +99,7 @@ class BucketTree:
             raise
 
     @contextlib.contextmanager
-    def _may(self, verb: str, name: str = "") -> Iterator[None]:
+    def _may(self, act: str) -> Iterator[None]:
         """A refusal, which trying again would not change, becomes Forbidden."""
         try:
             yield
@@ -107,5 +107,5 @@ class BucketTree:
             if not was_denied(error):
                 raise
             raise Forbidden(
-                f"the service may not {verb} {self.url}{name}, or there is no such bucket"
+                f"the service may not {act} {self._bucket!r}, or there is no such bucket"
             ) from error

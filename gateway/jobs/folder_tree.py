@@ -43,7 +43,7 @@ class FolderTree:
 
     def probe(self) -> None:
         """See :class:`Tree`."""
-        with self._may("write"):
+        with _may(f"write {self._folder}"):
             above = next(p for p in (self._folder, *self._folder.parents) if p.exists())
             tempfile.TemporaryFile(dir=above).close()
 
@@ -113,7 +113,7 @@ class FolderTree:
             raise Forbidden("a key with '//', '/./' or '..' in it cannot become a file")
         told = self._folder / _NOTES / f"{name}.json"
         target = self._folder / name
-        with self._may("write", name):
+        with _may("write this file"):
             for place in (told, target):
                 if not place.parent.resolve().is_relative_to(self._root):
                     raise Forbidden("a link in the output folder leads out of the allowed one")
@@ -130,24 +130,12 @@ class FolderTree:
     def tidy(self, before: datetime) -> int:
         """See :class:`Tree`."""
         gone = 0
-        with contextlib.suppress(FileNotFoundError), self._may("write"):
+        with _may("write here"), contextlib.suppress(FileNotFoundError):
             for part in os.scandir(self._folder / _PARTS):
                 if part.stat().st_mtime < before.timestamp():
                     Path(part.path).unlink()
                     gone += 1
         return gone
-
-    @contextlib.contextmanager
-    def _may(self, verb: str, name: str = "") -> Iterator[None]:
-        """What the system refuses becomes Forbidden; a full disk does not."""
-        try:
-            yield
-        except OSError as error:
-            if is_disk_full(error):
-                raise
-            raise Forbidden(
-                f"the service may not {verb} {self.url}{name} ({error.strerror})"
-            ) from error
 
     def _open(self, name: str) -> BinaryIO:
         """The file behind a name, unless it lies outside, whatever links say meanwhile."""
@@ -161,6 +149,17 @@ class FolderTree:
             file.close()
             raise Forbidden("a link leads out of the allowed folder")
         return file
+
+
+@contextlib.contextmanager
+def _may(act: str) -> Iterator[None]:
+    """What the system refuses becomes Forbidden; a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        raise Forbidden(f"the service may not {act} ({error.strerror})") from error
 
 
 def _walk(found: Iterable[os.DirEntry[str]], above: str = "") -> Iterator[Entry]:

@@ -144,7 +144,7 @@ def old_parts(queue: JobQueue, storage: Storage, settings: Settings) -> int:
         try:
             gone += open_tree(place, settings, storage).tidy(before)
         except MasqueradeError as error:
-            log.info("an output of a batch could not be tidied up: %s", error)
+            log.info("an output of a batch could not be tidied up: %s", error.code)
     return gone
 
 
