@@ -107,6 +107,12 @@ class Settings:
     redis_url: str = _knob("redis://127.0.0.1:6379/0", "URL", "Redis that holds the job queue")
     queue_name: str = _knob("masquerade", "name", "RQ queue for long work")
     job_ttl: int = _knob(86400, "s", "how long a finished job can be asked for", _positive)
+    batch_ttl: int = _knob(
+        14 * 86400,
+        "s",
+        "how long a finished batch or training, with its failures, can be asked for and retried",
+        _positive,
+    )
     job_retries: int = _knob(
         2, "count", "how often a job whose worker died is tried again", _natural
     )

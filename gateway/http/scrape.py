@@ -202,7 +202,9 @@ class _Jobs(Collector):
         outcomes = ("done", "skipped", "failed")
         yield _by("masquerade_batch_items", "Inputs of batches", "outcome", batches, outcomes)
         yield GaugeMetricFamily(
-            "masquerade_dead_letters", "Inputs of live batches that have failed", dead
+            "masquerade_dead_letters",
+            "Inputs of batches that have failed, until they are retried or expire",
+            dead,
         )
         for name, meaning in (
             ("frames", "Video frames processed"),

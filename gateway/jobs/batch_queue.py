@@ -53,7 +53,7 @@ class BatchQueue:
     def __init__(self, settings: Settings, redis: Redis, rq: Queue, training: Queue) -> None:
         self.redis = redis
         self.rq, self.training = rq, training
-        self.store = BatchStore(redis, settings.job_ttl)
+        self.store = BatchStore(redis, settings.batch_ttl)
         self._settings = settings
 
     def submit(self, spec: Spec, owner: str = "") -> Batch:

@@ -32,12 +32,13 @@ LIVE = "masquerade:batches:live"
 PLACES = "masquerade:batches:places"
 COUNTS = "masquerade:batches:counts"
 BATCHES = "masquerade:batches"
+DEAD = "masquerade:batches:dead"
 OUTPUTS = "masquerade:batches:outputs"
 
 _COMMON = """
 local P, inputs, states, at, results = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local done, failed, pace, plans, left = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
-local live, places, counts, batches = KEYS[11], KEYS[12], KEYS[13], KEYS[14]
+local live, places, counts, batches, dead = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
 local id, now, ttl = ARGV[1], ARGV[2], ARGV[3]
 
 local function is_live()
@@ -54,6 +55,8 @@ local function leave(status)
   local place = redis.call('HGET', P, 'place')
   if redis.call('HGET', places, place) == id then redis.call('HDEL', places, place) end
   redis.call('HINCRBY', counts, 'batches_' .. status, 1)
+  local letters = tonumber(redis.call('HGET', P, 'failed') or 0)
+  if letters > 0 and status ~= 'cancelled' then redis.call('SADD', dead, id) end
   for i = 1, 10 do redis.call('EXPIRE', KEYS[i], ttl) end
 end
 local function opened(by)
@@ -264,6 +267,7 @@ if status ~= 'queued' and status ~= 'running' then
   redis.call('HSET', P, 'status', 'running')
   redis.call('HDEL', P, 'finished_at')
   redis.call('SADD', live, id)
+  redis.call('SREM', dead, id)
 end
 for i = 1, 10 do redis.call('PERSIST', KEYS[i]) end
 return again

@@ -235,13 +235,16 @@ class BatchStore:
         return {name.decode(): int(value) for name, value in raw.items()}
 
     def dead_letters(self) -> int:
-        """Failed inputs of live batches."""
-        ids = self.live_ids()
+        """Failed inputs of live batches, and of ended ones that can be retried."""
         with redis_errors():
+            ids: Any = list(self.redis.sunion([scripts.LIVE, scripts.DEAD]))
             look = self.redis.pipeline(transaction=False)
             for batch_id in ids:
-                look.hget(scripts.RECORD + batch_id, "failed")
-            return sum(int(count or 0) for count in look.execute())
+                look.hmget(scripts.RECORD + batch_id.decode(), "status", "failed")
+            rows = dict(zip(ids, look.execute(), strict=True))
+            if gone := [batch_id for batch_id, (status, _) in rows.items() if status is None]:
+                self.redis.srem(scripts.DEAD, *gone)  # forgotten, or expired
+        return sum(int(failed or 0) for _, failed in rows.values())
 
     # its tasks
 
@@ -384,4 +387,5 @@ def _index(owner: str) -> str:
 def _keys(batch_id: str, index: str = scripts.BATCHES) -> list[str]:
     record = scripts.RECORD + batch_id
     companions = [f"{record}:{name}" for name in scripts.COMPANIONS]
-    return [record, *companions, scripts.LIVE, scripts.PLACES, scripts.COUNTS, index]
+    shared = (scripts.LIVE, scripts.PLACES, scripts.COUNTS, index, scripts.DEAD)
+    return [record, *companions, *shared]

@@ -36,7 +36,7 @@ def test_the_output_mirrors_the_input(queue, submit, put, work, storage):
     assert done.counters["bytes"] == done.counters["bytes_done"] > 0
     assert done.finished_at >= done.started_at >= done.created_at
     assert queue.store.live_ids() == set()
-    assert queue.redis.ttl(f"masquerade:batch:{batch.id}:states") > 80_000
+    assert queue.redis.ttl(f"masquerade:batch:{batch.id}:states") > 13 * 86400
     ended = queue.store.ended(batch.id, "done", 0, 10)
     assert {(e["name"], e["output"]) for e in ended} == {
         ("a.jpg", "a.jpg"), ("b/c.mp4", "b/c.mp4"), ("b/d/e.mov", "b/d/e.mp4"),
@@ -114,6 +114,33 @@ def test_dead_letters_are_tried_again(queue, submit, put, work, storage):
     assert queue.store.ended(batch.id, "failed", 0, 9) == []
     with pytest.raises(Conflict):
         queue.retry(queue.get(batch.id))
+
+
+def test_dead_letters_count_until_they_are_seen_to(queue, submit, put, work, settings):
+    put({"a.jpg": photo(), "b.mp4": video(error="bad-media"), "c.mp4": video(error="bad-media")})
+    outputs = [f"s3://{settings.s3_bucket}/{place}/" for place in ("out", "more", "less", "never")]
+    batches = [submit(output=output) for output in outputs]
+    work()
+    assert queue.store.dead_letters() == 8
+    queue.retry(queue.get(batches[0].id))
+    assert queue.store.dead_letters() == 6
+    work()
+    assert queue.store.dead_letters() == 8
+    queue.forget(queue.get(batches[1].id))
+    queue.redis.delete(f"masquerade:batch:{batches[2].id}")  # it has expired
+    assert queue.store.dead_letters() == 4
+    assert queue.redis.scard("masquerade:batches:dead") == 2
+    put({"b.mp4": video(), "c.mp4": video()})
+    for batch in (batches[0], batches[3]):
+        queue.retry(queue.get(batch.id))
+    work()
+    assert queue.store.dead_letters() == 0
+    put({"b.mp4": video(error="bad-media")})
+    last = submit()
+    work(most=3)
+    queue.cancel(queue.get(last.id))  # which cannot be retried
+    assert queue.store.dead_letters() == 0
+    assert queue.redis.scard("masquerade:batches:dead") == 0
 
 
 def test_a_batch_in_which_all_failed_has_failed(queue, submit, put, work):
