@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from loadtest.tables import shown
+from loadtest.tables import Cell, Table, shown
 
 _WORDS = {"under": "under", "most": "at most", "least": "at least", "none": ""}
 
@@ -67,6 +67,12 @@ class Run:
     def of(cls, known: dict[str, Any]) -> Run:
         """From what ``asdict`` makes of it."""
         return cls(known["about"], [Figure(**figure) for figure in known["figures"]])
+
+
+def summary(figures: Sequence[Figure]) -> Table:
+    """Figures as a table that says which goals are met."""
+    rows: list[list[Cell]] = [list(figure.row()) for figure in figures]
+    return Table("Goals", ["figure", "measured", "goal", "met or missed"], rows)
 
 
 def save(path: Path, run: Run) -> None:

@@ -144,6 +144,14 @@ def test_figures_as_text_and_kept(tmp_path):
     assert goals.load(tmp_path / "figures.json") == Run({"machine": "m"}, figures)
 
 
+def test_a_missed_goal_is_told():
+    figures = [Figure("a", 1), Figure("b", 2, "s", "under", 3)]
+    assert not goals.missed(figures)
+    late = Figure("c", 4, "s", "under", 3)
+    assert goals.missed([*figures, late])
+    assert goals.summary([late]).rows == [["c", "4 s", "under 3 s", "missed"]]
+
+
 class Page(HTMLParser):
     """Collects what a page would load, its text, and whether all that was opened is closed."""
 
