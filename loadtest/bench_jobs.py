@@ -209,7 +209,7 @@ def main(argv: list[str] | None = None) -> int:
     for table in tables:
         print(table.markdown())
     save(tables, RESULTS, machine())
-    return int(missed(figures))
+    return int(bool(missed(figures)))
 
 
 if __name__ == "__main__":

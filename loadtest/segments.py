@@ -231,7 +231,7 @@ def main(argv: list[str] | None = None) -> int:
         table, found = split(args.clip, Path(folder), args.minutes, args.workers)
     print(table.markdown())
     print(summary(found).markdown())
-    return int(missed(found))
+    return int(bool(missed(found)))
 
 
 if __name__ == "__main__":

@@ -368,6 +368,26 @@ def test_cancel_amid(queue, submit, put, work, storage):
     assert left == []
 
 
+def test_cancel_amid_the_listing(queue, submit, put, work, storage, monkeypatch):
+    monkeypatch.setattr(listing, "PAGE", 2)
+    put({f"{n}.jpg": photo() for n in range(9)})
+    batch = submit()
+    real = queue.ensure
+
+    def ensure(batch_id, wanted):
+        if queue.get(batch.id).counters["total"] == 4:
+            queue.cancel(queue.get(batch.id))
+        real(batch_id, wanted)
+
+    monkeypatch.setattr(queue, "ensure", ensure)
+    work()
+    now = queue.get(batch.id)
+    assert (now.status, now.counters["total"], now.counters["done"]) == ("cancelled", 4, 0)
+    assert not now.listed
+    assert queue.store.live_ids() == set()
+    assert [key for key in keys(storage) if key.startswith("out/")] == []
+
+
 def test_newest_first(queue, submit, put, settings):
     put({"a.jpg": photo()})
     made = [submit(output=f"s3://{settings.s3_bucket}/out{n}/").id for n in range(5)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,39 @@ def test_a_join_whose_end_was_forgotten_is_done(queue, submit, put, work, storag
     assert numbers(queue, batch) == ("done", {"total": 2, "done": 2, "skipped": 0, "failed": 0})
     ended = {e["name"]: e for e in queue.store.ended(batch.id, "done", 0, 9)}
     assert (ended["a.mp4"]["output"], ended["a.mp4"]["frames"]) == ("a.mp4", 300)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_cancel_amid_the_join(queue, settings, submit, put, work, storage, monkeypatch, late):
+    """Before its result is stored there is none; what is stored by then is whole and stays."""
+    put({"a.mp4": video(30)})
+    batch = submit()
+    played = sys.modules["gateway.pipelines.segments"]
+    real = played.join
+
+    def join(*given, progress, **more):
+        report = None if not late else real(*given, progress=progress, **more)
+        queue.cancel(queue.get(batch.id))
+        if not late:
+            progress("join", 1, 2)
+            raise AssertionError("it goes on though it is cancelled")
+        return report
+
+    monkeypatch.setattr(played, "join", join)
+    work(segment_seconds=10.0)
+    now = queue.get(batch.id)
+    assert (now.status, now.counters["done"], now.counters["faces"]) == ("cancelled", 0, 0)
+    whole = b"part 0;part 1;part 2;" + video(30)
+    found = [content(storage, key) for key in keys(storage) if key.startswith("out/")]
+    assert found == ([whole] if late else [])
+    monkeypatch.setattr(sweep, "_MARGIN", -sweep._MARGIN)
+    sweep.old_work(JobQueue(settings), storage)
+    assert [key for key in keys(storage) if key.startswith("work/")] == []
+    monkeypatch.setattr(played, "join", real)
+    again = submit()
+    work(segment_seconds=10.0)
+    assert numbers(queue, again)[1]["skipped" if late else "done"] == 1
+    assert content(storage, "out/a.mp4") == whole
 
 
 # what stays on a worker's disk
