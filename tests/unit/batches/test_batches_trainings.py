@@ -54,7 +54,7 @@ def test_outputs_lie_under_their_owners_name(queue, settings, storage, tmp_path,
     """Those of an earlier attempt, too, which this one finds done."""
     batch = queue.submit(spec.Spec(pipeline="train", model="rigger"), owner)
     Outputs.of(storage, owner, "cpu", "rigger", batch.id).finish({"step": 7})
-    batch_tasks.attempt(batch.id, "train", settings, queue, storage, settings.job_retries)
+    batch_tasks.attempt(batch.id, "train", settings, queue, storage, Chances(settings.job_retries))
     done = queue.get(batch.id)
     assert (done.status, done.result) == ("done", {"step": 7})
     assert {key.split("/")[0] for key in keys(storage)} == {folder}
