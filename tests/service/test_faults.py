@@ -270,15 +270,16 @@ def test_one_kind_of_call_to_the_store_fails(behind, bucket, clips, fault, metho
 def test_a_batch_while_the_store_fails_is_made_and_not_told_of(behind, bucket):
     """Its names are in every URL that botocore complains of: ``nothing_is_left`` reads the logs."""
     name = f"batch-{uuid.uuid4().hex[:8]}"
-    bucket.put(f"{name}/in/{ENTRY}.jpg", media.photo())
+    for number in range(12):  # so many that it still works when the store begins to fail
+        bucket.put(f"{name}/in/{ENTRY}-{number}.jpg", media.photo())
     source, target = (f"s3://{bucket.name}/{name}/{end}/" for end in ("in", "out"))
     wish = {"pipeline": "blur", "input": source, "output": target}
     log = behind.logs / "worker.log"
+    job_id = behind.api.call("POST", "/v1/jobs", json=wish).json()["id"]
     with behind.proxy.spoiling(Fault(share=0, reset=True), methods={"PUT"}):
-        job_id = behind.api.call("POST", "/v1/jobs", json=wish).json()["id"]
         eventually(lambda: "exception raised" in log.read_text(), "an attempt that failed")
     assert behind.api.ended(job_id)["status"] == "done"
-    assert f"{name}/out/{ENTRY}.jpg" in bucket.keys(name)
+    assert len(bucket.keys(f"{name}/out/")) == 12
     assert "ConnectionClosedError" in log.read_text()
     assert name not in log.read_text()
 

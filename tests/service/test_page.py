@@ -10,7 +10,7 @@ import skimage.data
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browsers import needs_browser
+from tests.browsers import needs_browser, until
 from tests.service import media
 
 pytestmark = needs_browser
@@ -62,7 +62,7 @@ def test_a_photo_is_blurred_compared_and_downloaded(page, photo):
     page.set_input_files("#files", str(photo))
     expect(page.locator(".card.done .badge")).to_have_text("1 face hidden")
     after = page.locator("img.after")
-    page.wait_for_function("document.querySelector('img.after').complete")
+    until(page, "document.querySelector('img.after').complete")
     assert after.evaluate("e => [e.naturalWidth, e.naturalHeight]") == [512, 512]
     blurred = requests.get(after.get_attribute("src"), timeout=10).content
     with Image.open(io.BytesIO(blurred)) as image:
@@ -80,9 +80,7 @@ def test_a_video_is_followed_to_its_end_and_plays_beside_its_original(page, clip
     expect(page.locator(".card.done .badge")).to_contain_text("1 face hidden")
     videos = page.locator("video")
     expect(videos).to_have_count(2)
-    page.wait_for_function(
-        "[...document.querySelectorAll('video')].every((v) => v.readyState >= 2)"
-    )
+    until(page, "[...document.querySelectorAll('video')].every((v) => v.readyState >= 2)")
     sizes = videos.evaluate_all("all => all.map((v) => [v.videoWidth, v.videoHeight])")
     assert sizes == [[320, 320], [320, 320]]
     lengths = videos.evaluate_all("all => all.map((v) => v.duration)")

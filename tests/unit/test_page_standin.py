@@ -10,7 +10,7 @@ from page_standin import standin
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browsers import needs_browser
+from tests.browsers import needs_browser, until
 
 pytestmark = needs_browser
 
@@ -58,6 +58,11 @@ def files(tmp_path_factory):
     for name in ("slow.mp4", "lost.mp4"):
         shutil.copy(folder / "clip.mp4", folder / name)
     return folder
+
+
+def loaded(images):
+    """Whether all images of a selector are: a condition for :func:`until`."""
+    return f"[...document.querySelectorAll('{images}')].every((i) => i.complete && i.naturalWidth)"
 
 
 def choose(page, *paths):
@@ -126,9 +131,7 @@ def test_before_and_after_are_compared_by_pointer_and_by_keyboard(page, files):
     choose(page, files / "photo.jpg")
     frame = page.locator(".compare")
     slider = page.get_by_role("slider", name="How much of the original is shown")
-    page.wait_for_function(  # until then they have no size
-        "[...document.querySelectorAll('.compare img')].every((i) => i.complete && i.naturalWidth)"
-    )
+    until(page, loaded(".compare img"))  # until then they have no size
     slider.focus()
     page.keyboard.press("ArrowRight")
     assert frame.evaluate("e => e.style.getPropertyValue('--at')") == "51%"
@@ -151,12 +154,11 @@ def test_a_video_shows_its_progress_then_both_players_in_step(page, pod, files):
     lead = page.locator("figure video[controls]")
     expect(page.locator("video")).to_have_count(2)
     lead.evaluate("v => { v.currentTime = 1; return v.play(); }")
-    page.wait_for_timeout(900)
+    until(page, "[...document.querySelectorAll('video')].every((v) => v.currentTime > 1.3)")
     times = page.locator("video").evaluate_all("all => all.map((v) => v.currentTime)")
-    assert times[1] > 1.3
     assert abs(times[0] - times[1]) < 0.15
     lead.evaluate("v => v.pause()")
-    page.wait_for_function("[...document.querySelectorAll('video')].every((v) => v.paused)")
+    until(page, "[...document.querySelectorAll('video')].every((v) => v.paused)")
 
 
 def test_a_video_is_cancelled_on_the_server_too(page, pod, files):
@@ -166,7 +168,7 @@ def test_a_video_is_cancelled_on_the_server_too(page, pod, files):
         page.get_by_role("button", name="Cancel").click()
     again = page.get_by_role("button", name="Start again")
     expect(again).to_be_focused()
-    page.wait_for_function("!document.querySelector('.card.working')")
+    until(page, "!document.querySelector('.card.working')")
     assert [pod.jobs[id]["status"] for id in pod.deleted] == ["cancelled"]
     again.click()
     expect(page.locator(".card.working")).to_be_visible()
@@ -248,6 +250,7 @@ def test_a_drawing_is_animated_and_downloaded(page, pod, files):
             "figures": "first",
         }
     ]
+    until(page, loaded(".card.done .scenes img"))
     sizes = card.locator(".scenes img").evaluate_all("all => all.map((i) => i.naturalWidth)")
     assert sizes == [120] * 3
     with page.expect_download() as download:
