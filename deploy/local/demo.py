@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -26,6 +27,9 @@ def main() -> int:
     args = parser.parse_args()
     pod = Pod(Path(os.environ.get("POD_HOME", ROOT / ".pod")), args.port)
     started_here = not pod.running()
+    # However it is told to go, and a closed terminal is one way, its pod goes along.
+    for told in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(told, signal.default_int_handler)
     try:
         print("starting the pod …", flush=True)
         pod.up(caller_settings())

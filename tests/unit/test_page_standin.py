@@ -442,3 +442,15 @@ def test_files_that_come_in_leave_the_jobs(page, files):
     choose(page, files / "photo.jpg")
     expect(page.locator(".card.done")).to_be_visible()
     expect(page.locator("#jobs")).to_be_hidden()
+
+
+def test_the_address_says_which_part_is_shown(page):
+    chosen = page.locator("input[name=mode]:checked")
+    for part in ("jobs", "drawings", "faces"):
+        page.evaluate("part => { location.hash = part; }", part)
+        expect(chosen).to_have_value(part)
+    page.evaluate("location.hash = 'nothing'")
+    expect(chosen).to_have_value("faces")
+    for part in ("faces", "drawings", "jobs"):
+        page.go_back()
+        expect(chosen).to_have_value(part)

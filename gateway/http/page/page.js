@@ -110,12 +110,17 @@ function recall() {
   if (background) fields.background.value = background.startsWith("#") ? "colour" : background;
   if (size) $("size").value = size;
   $("everyone").checked = figures === "all";
-  const named = location.hash.slice(1);
-  if (["drawings", "jobs"].includes(named)) $("modes").elements.mode.value = named;
   showAmounts();
-  showMode();
+  follow();
   offerMotions(); // which also tells at once whether a key is needed
 }
+
+function follow() { // the address says which part is shown; one that names none changes nothing
+  $("modes").elements.mode.value = location.hash.slice(1) || "faces";
+  showMode();
+}
+
+window.addEventListener("hashchange", follow);
 
 form.addEventListener("input", () => remember("options", options()));
 $("looks").addEventListener("input", () => remember("looks", looks()));
