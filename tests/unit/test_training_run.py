@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -230,11 +231,16 @@ def test_an_error_tells_its_last_line_and_keeps_the_log(train, storage, tmp_path
     assert not any(key.endswith("result.json") for key in keys(storage))
 
 
-def test_a_deadline_ends_it(settings, storage):
-    hurried = dataclasses.replace(settings, train_deadline=1)
+def test_a_deadline_ends_it(train, settings, storage, monkeypatch):
+    ahead = [0.0]
+    clock = types.SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0])
+    monkeypatch.setattr(runner, "time", clock)
+
+    def progress(_name, step, _steps):
+        ahead[0] = settings.train_deadline if step else 0.0
+
     with pytest.raises(DeadlineExceeded):
-        run(JOB, {"model": "toy", "params": {"steps": 1000, "pause": 0.1}}, storage,
-            lambda *_: None, settings=hurried)  # fmt: skip
+        train(progress=progress, steps=1000, pause=0.1)
     assert any(key.endswith("last.pt") for key in keys(storage))
 
 
