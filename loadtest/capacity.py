@@ -15,12 +15,11 @@ import io
 import signal
 import sys
 import tempfile
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.cli.capacity import RATES
+from gateway.cli.capacity import RATES, read_rates
 from gateway.settings import cores
 from loadtest.bench import Bench
 from loadtest.busy import Shares, Watch
@@ -139,19 +138,26 @@ class Known:
     machine: str
 
     @property
-    def here(self) -> bool:
-        """Whether it was one like this."""
-        return self.machine == machine()["machine"]
+    def rate_here(self) -> float | None:
+        """The rate, if that machine was one like this."""
+        return self.rate if self.machine == machine()["machine"] else None
 
     def __str__(self) -> str:
         told = f"capacity: {self.rate:g} photos a second, measured on {self.machine}"
-        return told if self.here else f"{told}: not this machine"
+        return told if self.rate_here else f"{told}: not this machine"
 
 
 def known(path: Path = RATES) -> Known:
-    """What ``make bench-capacity`` has measured."""
-    told = tomllib.loads(path.read_text())
-    return Known(float(told["photo"]["requests_per_second"]), told["machine"]["machine"])
+    """What ``make bench-capacity`` has measured; prints it.
+
+    Raises:
+        PlanError: the file is missing or is not one of ours.
+    """
+    rates = read_rates(path)
+    (rate,) = rates.most.values()
+    found = Known(rate, rates.measured)
+    print(found, flush=True)
+    return found
 
 
 def videos(lab: Lab) -> dict[str, float]:

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local.pod import PodError
+from gateway.cli.capacity import PlanError
 from loadtest import capacity, goals, report
 from loadtest.bench import Bench, own_bench
-from loadtest.capacity import PHOTO, NothingStood
+from loadtest.capacity import PHOTO, NothingStood, known
 from loadtest.fairness import VIDEOS, fairness
 from loadtest.goals import Figure
 from loadtest.overload import overload
@@ -136,13 +137,6 @@ def measure(bench: Bench, form: Form, topics: Sequence[str], rate: float | None)
     return found
 
 
-def known_here() -> float | None:
-    """The rate that ``make bench-capacity`` found, if it was on a machine like this one."""
-    known = capacity.known()
-    print(known, flush=True)
-    return known.rate if known.here else None
-
-
 def main(argv: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="load", description=__doc__)
@@ -157,10 +151,10 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     form = QUICK if args.quick else FULL
     try:
+        rate = args.rate or (None if args.search else known().rate_here)
         with own_bench(args.out, args.media, args.drawings, WORKERS) as bench:
-            rate = args.rate or (None if args.search else known_here())
             found = measure(bench, form, args.only or TOPICS, rate)
-    except (PodError, NothingStood) as error:
+    except (PlanError, PodError, NothingStood) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     about = {**machine(), "form": form.name}

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gateway.cli.capacity import PlanError
 from loadtest import report
 from loadtest.bench import PROGRAMS, Bench, own_bench
 from loadtest.capacity import HEADROOM, PHOTO, known
@@ -130,16 +131,13 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seconds = 60 * args.minutes
     try:
-        capacity = args.rate
-        if capacity is None:
-            print(known(), flush=True)
-            capacity = known().rate
+        capacity = args.rate or known().rate
         with own_bench(args.out) as bench:
             print("what a request takes …", flush=True)
             rate = mixed_rate(bench, HEADROOM * capacity)
             print(f"soak at {rate:.2f} requests a second, {args.minutes:g} minutes …", flush=True)
             figures, section = soak(bench, rate, seconds, min(5.0, seconds / 60))
-    except (RuntimeError, OSError) as error:
+    except (PlanError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     about = {**machine(), "form": f"soak of {args.minutes:g} minutes"}

@@ -42,11 +42,13 @@ class PlanError(Exception):
 class Rates:
     """What was measured.
 
-    photos: a second for one pod, where it gets help, by device. frames: a second for one
-    worker with a model server to itself, by device and size. measured: on what.
+    photos: a second for one pod, where it gets help, by device. most: a second that it stands,
+    by device. frames: a second for one worker with a model server to itself, by device and size.
+    measured: on what.
     """
 
     photos: dict[str, float]
+    most: dict[str, float]
     frames: dict[tuple[str, str], float]
     measured: str
 
@@ -79,23 +81,23 @@ def read_rates(path: Path = RATES) -> Rates:
     """
     try:
         found = tomllib.loads(path.read_text())
-        photo = found["photo"]
+        device = str(found["photo"]["device"])
+        most = float(found["photo"]["requests_per_second"])
         helped = float(found["autoscaler"]["requests_per_second"])
         frames = {
             (str(row["device"]), str(row["size"])): float(row["frames_per_second"])
             for row in found["video"]
         }
-        rates = Rates({str(photo["device"]): helped}, frames, str(found["machine"]["machine"]))
+        machine = str(found["machine"]["machine"])
     except OSError as error:
         raise PlanError(
-            f"{path} cannot be read ({error.strerror}); `make bench-capacity` writes it, "
-            "or name another by --rates"
+            f"{path} cannot be read ({error.strerror}); `make bench-capacity` writes it"
         ) from None
     except (ValueError, LookupError, TypeError) as error:
         raise PlanError(f"{path} holds no measured rates ({error}); measure anew") from None
-    if min([helped, *frames.values()]) <= 0:
+    if min([most, helped, *frames.values()]) <= 0:
         raise PlanError(f"{path} holds a rate of 0; measure anew")
-    return rates
+    return Rates({device: helped}, {device: most}, frames, machine)
 
 
 def plan_video(

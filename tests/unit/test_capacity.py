@@ -109,15 +109,26 @@ def test_a_pod_that_stands_nothing(unwatched):
         capacity.photos(Played(short=0, long=0), seconds=5, proof=10)
 
 
-def test_load_and_soak_take_the_same_rate(rates, monkeypatch, capsys):
+def test_load_and_soak_take_the_same_rate(rates, capsys):
+    assert load.known is soak.known is capacity.known
     found = capacity.known(rates)
-    assert (found.rate, found.here) == (5.0, True)
-    assert soak.known is capacity.known
-    monkeypatch.setattr(capacity, "known", lambda: found)
-    assert load.known_here() == 5.0
-    monkeypatch.setattr(capacity, "known", lambda: capacity.Known(5.0, "an abacus"))
-    assert load.known_here() is None
-    assert "measured on an abacus: not this machine" in capsys.readouterr().out
+    assert found.rate == found.rate_here == 5.0
+    rates.write_text(rates.read_text().replace(found.machine, "an abacus"))
+    found = capacity.known(rates)
+    assert (found.rate, found.rate_here) == (5.0, None)
+    first, second = capsys.readouterr().out.splitlines()
+    assert "not this machine" not in first
+    assert second.endswith("measured on an abacus: not this machine")
+
+
+@pytest.mark.parametrize("run", [load, soak])
+def test_a_file_without_rates_is_told_before_a_pod_is_started(rates, monkeypatch, capsys, run):
+    rates.write_text("[photo]")
+    monkeypatch.setattr(capacity, "read_rates", lambda _: read_rates(rates))
+    monkeypatch.setattr(run, "own_bench", None)
+    monkeypatch.setattr(run.signal, "signal", lambda *_: None)
+    assert run.main([]) == 1
+    assert "capacity.toml holds no measured rates" in capsys.readouterr().err
 
 
 def test_what_gives_out_first():
@@ -133,6 +144,7 @@ def test_the_file_is_what_the_planner_reads(rates):
     assert told["autoscaler"] == {"requests_per_second": 3.5, "cpu_cores": 1.12}
     read = read_rates(rates)
     assert read.photos == {"cpu": 3.5}
+    assert read.most == {"cpu": 5.0}
     assert read.frames == {("cpu", "720p"): 15.0, ("cpu", "1080p"): 6.0}
 
 
