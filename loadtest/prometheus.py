@@ -21,25 +21,27 @@ def samples(url: str) -> list[Sample]:
 def loop_figures(found: list[Sample], under: str) -> list[Figure]:
     """How often the gateway's event loops were held up for too long; none when it is not told.
 
-    Blocked: by a turn, less its wait for a core. Late: for whatever reason, a busy machine's
-    too. Both since the pod's start. under: what went on.
+    Each process looks at its loop every 10 ms, and at each look keeps two times. Blocked: the
+    longest turn since the last look, less its wait for a core. Late: by how much the look came
+    after its time, for whatever reason, a busy machine's too. Counted are looks since the pod's
+    start. under: what went on.
     """
     figures = []
-    for what in ("blocked", "late"):
+    for what, kept in (("blocked", "longest turn of each"), ("late", "delay of each")):
         name = f"masquerade_event_loop_{'lag' if what == 'late' else what}_seconds"
-        turns = round(value(found, f"{name}_count"))
-        if not turns:
+        looks = round(value(found, f"{name}_count"))
+        if not looks:
             continue
         buckets = {float(s.labels["le"]): s.value for s in found if s.name == f"{name}_bucket"}
-        longest = min(edge for edge, within in buckets.items() if within == turns)
+        longest = min(edge for edge, within in buckets.items() if within == looks)
         figures.append(
             Figure(
                 f"event loop {what} for over {1000 * BLOCKED:g} ms ({under})",
-                turns - buckets[BLOCKED],
-                "turns",
+                looks - buckets[BLOCKED],
+                "looks",
                 "most" if what == "blocked" else "none",
                 0,
-                f"of {turns}; the longest under {1000 * longest:g} ms",
+                f"of {looks}; the {kept} under {1000 * longest:g} ms",
             )
         )
     return figures

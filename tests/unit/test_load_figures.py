@@ -238,12 +238,12 @@ def test_the_event_loops_blocks_are_read():
     blocked, late = loop_figures(found, "soak")
     assert blocked.row() == (
         "event loop blocked for over 50 ms (soak)",
-        "0 turns; of 93; the longest under 50 ms",
-        "at most 0 turns",
+        "0 looks; of 93; the longest turn of each under 50 ms",
+        "at most 0 looks",
         "met",
     )
     assert (late.value, late.met) == (3, None)
-    assert late.note == "of 93; the longest under 100 ms"
+    assert late.note == "of 93; the delay of each under 100 ms"
     assert loop_figures([], "soak") == []
     name = "masquerade_event_loop_lag_seconds_bucket"
     assert value(found, name, le="0.05") == 90
