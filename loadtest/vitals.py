@@ -11,13 +11,26 @@ from types import TracebackType
 
 import numpy as np
 import psutil
+from numpy.typing import ArrayLike
 
 from loadtest.processes import MB
 
 WINDOW = 60.0
-"""Seconds of whose values the lowest counts: work in hand comes on top, a leak stays."""
+"""Seconds of whose values the lowest counts."""
 
 Processes = Callable[[str], list[psutil.Process]]
+
+
+def floor_slope(at: ArrayLike, values: ArrayLike, groups: ArrayLike) -> float:
+    """By how much the floor of ``values`` rises per unit of ``at``: the slope of a line through
+    the lowest of each group, by least squares. Work in hand comes on top; a leak lifts the floor.
+
+    groups: the group that each of the values is of.
+    """
+    at, values, groups = (np.asarray(each) for each in (at, values, groups))
+    order = np.lexsort((values, groups))
+    lowest = order[np.unique(groups[order], return_index=True)[1]]
+    return float(np.polyfit(at[lowest], values[lowest], 1)[0])
 
 
 @dataclass
@@ -42,20 +55,16 @@ class Life:
     def growth(
         self, values: Sequence[float], since: float, window: float = WINDOW, least: int = 4
     ) -> float | None:
-        """By how much the lowest of each window rises a minute, by least squares, from ``since``
-        seconds on or from the process's own second window on; None when it lived for less than
-        ``least`` windows.
+        """By how much the floor of ``values`` rises a minute, from ``since`` seconds on or from
+        the process's own second window on; None when it lived for less than ``least`` windows.
         """
         since = max(since, self.at[0] + window if self.at[0] > window else 0.0)
-        lowest: dict[int, tuple[float, float]] = {}
-        for at, value in zip(self.at, values, strict=True):
-            if at >= since:
-                number = int((at - since) // window)
-                lowest[number] = min(lowest.get(number, (np.inf, 0.0)), (value, at))
-        if len(lowest) < least:
+        at = np.array(self.at)
+        warm = at >= since
+        windows = (at[warm] - since) // window
+        if len(np.unique(windows)) < least:
             return None
-        low, at = zip(*lowest.values(), strict=True)
-        return float(60 * np.polyfit(at, low, 1)[0])
+        return 60 * floor_slope(at[warm], np.asarray(values)[warm], windows)
 
 
 class Vitals:

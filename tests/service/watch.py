@@ -14,6 +14,7 @@ import psutil
 
 from deploy.local.pod import Pod
 from gateway.settings import MIB
+from loadtest.vitals import floor_slope
 from tests.service.helpers import Api, Family, becomes, eventually, live
 
 STAYING = ("gateway", "torchserve", "redis", "s3")
@@ -81,14 +82,11 @@ def _age(process: psutil.Process) -> float:
 
 
 def growth(files: Sequence[float], values: Sequence[float]) -> float:
-    """By how much the floor of ``values`` rises while a thousand files come in: a line through
-    the lowest of each group, by least squares. Work in hand comes on top; a leak lifts the floor.
+    """By how much the floor of ``values`` rises while a thousand files come in.
 
     files: how many had come in at each of the values.
     """
-    groups = np.array_split(np.arange(len(values)), min(GROUPS, len(values)))
-    lowest = [group[np.argmin(np.asarray(values)[group])] for group in groups]
-    return float(1000 * np.polyfit(np.asarray(files)[lowest], np.asarray(values)[lowest], 1)[0])
+    return 1000 * floor_slope(files, values, np.arange(len(values)) * GROUPS // len(values))
 
 
 def _descriptors(process: psutil.Process) -> int:
