@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from gateway.settings import cores
 
 Cell = str | int | float | None
 
@@ -66,10 +67,9 @@ def save(tables: list[Table], folder: Path, about: dict[str, str]) -> None:
 
 def machine() -> dict[str, str]:
     """What the figures were taken on."""
-    cores = len(os.sched_getaffinity(0))
     return {
         "taken": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "machine": f"{_processor()}, {cores} cores, {platform.system()}",
+        "machine": f"{_processor()}, {cores()} cores, {platform.system()}",
         "python": platform.python_version(),
         "commit": _commit(),
     }
