@@ -20,6 +20,11 @@ def names() -> list[str]:
     return sorted(str(file.parent.relative_to(K8S)) for file in files)
 
 
+def overlays() -> list[str]:
+    """The overlays among them: whole deployments."""
+    return [name for name in names() if name.startswith("overlays/")]
+
+
 @lru_cache
 def objects(folder: str | Path) -> list[dict[str, Any]]:
     """What ``kubectl apply -k`` would send; skips the test where nothing can build it."""

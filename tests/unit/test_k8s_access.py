@@ -11,11 +11,10 @@ from gateway.fetch import addresses
 from tests import kustomize
 from tests.kustomize import containers, objects, one, pod_of, pods, template
 
-OVERLAYS = [name for name in kustomize.names() if name.startswith("overlays/")]
 NO_ROLE = "eks.amazonaws.com/skip-containers"
 
 
-@pytest.mark.parametrize("folder", OVERLAYS)
+@pytest.mark.parametrize("folder", kustomize.overlays())
 def test_the_gateway_alone_has_a_token_of_the_cluster(folder):
     there = SERVICE_TOKEN_FILENAME.removesuffix("/token")
     for (_, name), pod in pods(folder).items():
@@ -38,7 +37,7 @@ def test_the_gateway_alone_has_a_token_of_the_cluster(folder):
     assert sorted(files) == ["ca.crt", "namespace", "token"]
 
 
-@pytest.mark.parametrize("folder", OVERLAYS)
+@pytest.mark.parametrize("folder", kustomize.overlays())
 def test_a_role_is_given_to_gateway_and_worker_only(folder):
     for item in objects(folder):
         if not template(item) or item["kind"] == "StatefulSet":

@@ -10,12 +10,11 @@ from gateway.settings import Settings
 from tests import kustomize
 from tests.kustomize import containers, pod_of, pods, settings_in, variables
 
-OVERLAYS = [name for name in kustomize.names() if name.startswith("overlays/")]
 GPU = "nvidia.com/gpu.present"
 SHARED = "aliyun.com/gpu-mem"
 
 
-@pytest.mark.parametrize("folder", OVERLAYS)
+@pytest.mark.parametrize("folder", kustomize.overlays())
 def test_work_on_gpus_and_other_work_never_share_nodes(folder):
     for name, pod in pods(folder).items():
         needs = "requiredDuringSchedulingIgnoredDuringExecution"

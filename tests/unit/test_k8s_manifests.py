@@ -35,7 +35,6 @@ from tests.kustomize import (
 )
 
 VERSIONS = ("1.31", "1.34", "1.37")
-OVERLAYS = [name for name in kustomize.names() if name.startswith("overlays/")]
 KEDA_JOB = ("overlays/keda", "ScaledJob", "masquerade-worker")
 
 
@@ -67,7 +66,7 @@ def test_the_file_of_settings_is_the_code_s():
     assert shown == text(), "python -m deploy.k8s.settings > deploy/k8s/base/settings.env"
 
 
-@pytest.mark.parametrize("folder", OVERLAYS)
+@pytest.mark.parametrize("folder", kustomize.overlays())
 def test_every_process_starts_with_the_settings_that_it_gets(folder):
     given = settings_in(folder)
     assert Settings.from_env(given)
@@ -78,7 +77,7 @@ def test_every_process_starts_with_the_settings_that_it_gets(folder):
             assert {name.removeprefix(PREFIX).lower() for name in own} <= ELSEWHERE
 
 
-@pytest.mark.parametrize("folder", OVERLAYS)
+@pytest.mark.parametrize("folder", kustomize.overlays())
 def test_jobs_of_batches_are_made_of_what_the_gateway_is_made_of(folder):
     found = containers(pod_of(folder, "masquerade"))
     told = variables(found["gateway"])
@@ -166,7 +165,7 @@ def test_a_job_of_keda_ends_as_the_launcher_s_does():
     assert worker["command"] == code["template"]["spec"]["containers"][0]["command"]
 
 
-@pytest.mark.parametrize("folder", OVERLAYS)
+@pytest.mark.parametrize("folder", kustomize.overlays())
 def test_every_container_is_locked_down_and_every_mount_has_its_volume(folder):
     for name, pod in pods(folder).items():
         claimed = {"data"} if name == ("StatefulSet", "masquerade-redis") else set()
@@ -249,7 +248,7 @@ def _asked(probe):
     return set(CHECKS) - set(left_out)
 
 
-@pytest.mark.parametrize("folder", OVERLAYS)
+@pytest.mark.parametrize("folder", kustomize.overlays())
 def test_renderers_and_models_are_told_by_a_limit_how_many_cores_they_have(folder):
     for pod in pods(folder).values():
         for name in {"renderer", "model"} & containers(pod).keys():
@@ -271,7 +270,7 @@ def test_the_gateway_knows_how_many_renderers_there_are_and_they_have_their_memo
 
 def test_images_have_the_version_of_the_code():
     project = tomllib.loads((K8S.parents[1] / "pyproject.toml").read_text())["project"]
-    for folder in OVERLAYS:
+    for folder in kustomize.overlays():
         for pod in pods(folder).values():
             for container in containers(pod).values():
                 name, _, tag = container["image"].partition(":")
@@ -370,7 +369,7 @@ def test_redis_writes_down_what_it_is_told():
 
 
 def test_the_autoscaler_looks_at_containers_that_there_are():
-    for folder in OVERLAYS:
+    for folder in kustomize.overlays():
         scaler = one(folder, "HorizontalPodAutoscaler", "masquerade")["spec"]
         found = containers(pod_of(folder, scaler["scaleTargetRef"]["name"]))
         looked_at = {metric["containerResource"]["container"] for metric in scaler["metrics"]}
@@ -381,7 +380,7 @@ def test_the_autoscaler_looks_at_containers_that_there_are():
             assert target == {"type": "Utilization", "averageUtilization": round(100 * HEADROOM)}
 
 
-@pytest.mark.parametrize("folder", OVERLAYS)
+@pytest.mark.parametrize("folder", kustomize.overlays())
 def test_pods_can_be_scaled_by_occupancy_instead_with_any_overlay(folder, tmp_path):
     place = with_component(tmp_path, folder, "scale-by-occupancy")
     scaled = one(place, "ScaledObject", "masquerade")

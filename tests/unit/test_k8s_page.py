@@ -24,7 +24,6 @@ ROOT = K8S.parents[1]
 PAGE, EKS_PAGE = ((ROOT / "docs" / name).read_text() for name in ("kubernetes.md", "eks.md"))
 PAGES = PAGE + EKS_PAGE
 EKS, S3 = ROOT / "deploy" / "eks", ROOT / "deploy" / "s3"
-OVERLAYS = [name for name in kustomize.names() if name.startswith("overlays/")]
 KNOBS = {field.name for field in fields(Settings)}
 
 
@@ -151,9 +150,9 @@ def test_the_pages_name_what_there_is():
     named = set(re.findall(r"\bdeploy/[\w./-]+\w", PAGES)) - {"deploy/eks/terraform.tfvars"}
     assert len(named) > 8
     assert all((ROOT / path).exists() for path in named), named
-    for folder in OVERLAYS:
+    for folder in kustomize.overlays():
         assert f"`{folder.removeprefix('overlays/')}`" in PAGE
-    for folder in set(kustomize.names()) - set(OVERLAYS):
+    for folder in set(kustomize.names()) - set(kustomize.overlays()):
         assert f"deploy/k8s/{folder}" in PAGE
     settings = set(re.findall(r"MASQUERADE_[A-Z0-9_]+", PAGES))
     assert {name.removeprefix(PREFIX).lower() for name in settings} <= KNOBS
