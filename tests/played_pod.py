@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import secrets
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -100,6 +101,14 @@ class Pod:
 
     def ask(self, method, path, **more):
         return urllib3.request(method, self.url + path, retries=False, timeout=60, **more)
+
+    @contextlib.contextmanager
+    def connection(self, sent=b""):
+        """A connection to the gateway on which this was sent."""
+        host, port = self.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(sent)
+            yield connection
 
     def post(self, data, name="a.jpg", **fields):
         return self.ask("POST", "/v1/blur", fields={"file": (name, data), **fields})

@@ -43,15 +43,6 @@ def photo(data=None, path="/v1/blur", *headers):
     return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
 
 
-@contextlib.contextmanager
-def sent(pod, request):
-    """A connection on which a request was sent."""
-    host, port = pod.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(request)
-        yield connection
-
-
 def metric(pod, name):
     text = pod.ask("GET", "/metrics").data.decode()
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
@@ -60,9 +51,9 @@ def metric(pod, name):
 def test_a_waiting_photo_whose_client_hung_up_is_not_rendered(pod):
     pod.model.delay = 1.5
     asked = len(pod.model.asked)
-    with sent(pod, photo()):
+    with pod.connection(photo()):
         wait_for(lambda: pod.model.waiting)
-        with sent(pod, photo()):
+        with pod.connection(photo()):
             wait_for(lambda: metric(pod, "masquerade_photos_in_flight") == 2)
         wait_for(lambda: metric(pod, "masquerade_photos_in_flight") == 1)
         wait_for(lambda: not pod.model.waiting)
@@ -74,7 +65,7 @@ def test_a_waiting_photo_whose_client_hung_up_is_not_rendered(pod):
 def test_a_photo_at_work_is_given_up_with_its_client(pod):
     pod.model.delay = 1.0
     before = metric(pod, 'masquerade_requests_total{method="POST",route="/v1/blur",status="499"}')
-    with sent(pod, photo()):
+    with pod.connection(photo()):
         wait_for(lambda: pod.model.waiting)
     wait_for(lambda: metric(pod, "masquerade_photos_in_flight") == 0, seconds=0.9)
     after = metric(pod, 'masquerade_requests_total{method="POST",route="/v1/blur",status="499"}')
@@ -91,7 +82,7 @@ def test_a_picture_is_not_fetched_for_a_client_that_hung_up(pod):
         url = f"http://127.0.0.1:{source.getsockname()[1]}/"
         body = json.dumps({"image_url": url}).encode()
         head = "POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        with sent(pod, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body):
+        with pod.connection(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body):
             source.settimeout(20)
             fetch, _ = source.accept()
         with fetch:
@@ -104,7 +95,7 @@ def test_a_picture_is_not_fetched_for_a_client_that_hung_up(pod):
 def test_nothing_is_stored_for_a_client_that_hung_up(pod):
     before, spoiled = gone(pod, "/v1/blur"), pod.store.spoiled
     with pod.store.spoiling(Fault(silent=True), methods=("PUT",)):
-        with sent(pod, photo()):
+        with pod.connection(photo()):
             wait_for(lambda: pod.store.spoiled == spoiled + 2)
         wait_for(lambda: gone(pod, "/v1/blur") == before + 1)
     wait_for(lambda: metric(pod, "masquerade_photos_in_flight") == 0)
@@ -113,7 +104,8 @@ def test_nothing_is_stored_for_a_client_that_hung_up(pod):
 
 def test_a_client_that_sends_its_next_request_is_still_there(pod):
     pod.model.delay = 0.5
-    with sent(pod, photo() + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") as c:
+    following = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with pod.connection(photo() + following) as c:
         answer = b"".join(iter(lambda: c.recv(65536), b""))
     assert answer.count(b"HTTP/1.1 200") == 2
 
@@ -145,12 +137,12 @@ def test_a_photo_too_many_is_refused_at_once_whatever_its_client_does_then(pod):
     before = metric(pod, name)
     with contextlib.ExitStack() as stack:
         for _ in range(pod.settings.max_photos_in_flight + 1):
-            stack.enter_context(sent(pod, photo()))
+            stack.enter_context(pod.connection(photo()))
         wait_for(lambda: metric(pod, name) > before)
         large = astronaut() + bytes(MIB - 200_000)
         for headers in ((), ("Connection: close",)):
             begun = time.monotonic()
-            with sent(pod, photo(large, "/v1/blur", *headers)) as connection:
+            with pod.connection(photo(large, "/v1/blur", *headers)) as connection:
                 answer = connection.recv(65536)
             assert answer.startswith(b"HTTP/1.1 429"), answer[:100]
             assert b"Retry-After: " in answer
@@ -159,7 +151,7 @@ def test_a_photo_too_many_is_refused_at_once_whatever_its_client_does_then(pod):
 
 
 def test_a_client_that_falls_silent_amid_its_body_is_left(pod):
-    with sent(pod, photo()[:-100]) as connection:
+    with pod.connection(photo()[:-100]) as connection:
         assert connection.recv(65536).startswith(b"HTTP/1.1 4")
         assert metric(pod, "masquerade_photos_in_flight") == 0
 

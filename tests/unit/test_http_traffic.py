@@ -8,7 +8,6 @@ import base64
 import contextlib
 import http.client
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -45,13 +44,8 @@ def head_of(length):
     )
 
 
-def connection(pod):
-    host, port = pod.url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=20)
-
-
 def test_five_gigabytes_are_refused_at_once(pod):
-    with connection(pod) as client:
+    with pod.connection() as client:
         client.sendall(head_of(b"Content-Length: 5368709120\r\n"))
         begun = time.monotonic()
         with contextlib.suppress(OSError):
@@ -65,7 +59,7 @@ def test_five_gigabytes_are_refused_at_once(pod):
 
 def test_an_endless_body_without_a_length_is_cut_off(pod):
     answer = b""
-    with connection(pod) as client:
+    with pod.connection() as client:
         client.sendall(head_of(b"Transfer-Encoding: chunked\r\n"))
         client.sendall(b"%x\r\n" % len(FORM) + FORM + b"\r\n")
         with contextlib.suppress(OSError):
@@ -77,7 +71,7 @@ def test_an_endless_body_without_a_length_is_cut_off(pod):
 
 
 def test_a_client_that_hangs_up_leaves_nothing(pod):
-    with connection(pod) as client:
+    with pod.connection() as client:
         client.sendall(head_of(b"Content-Length: 9000000\r\n") + FORM + MP4 + bytes(3 * MIB))
         wait_for(lambda: spooled(pod.gateway))
     wait_for(lambda: not spooled(pod.gateway))
@@ -88,7 +82,7 @@ def test_bodies_that_do_not_come_keep_nobody_out(pod):
     with contextlib.ExitStack() as stack:
         for length in (b"Content-Length: %d\r\n" % size, b"Transfer-Encoding: chunked\r\n"):
             for _ in range(4):
-                client = stack.enter_context(connection(pod))
+                client = stack.enter_context(pod.connection())
                 client.sendall(head_of(length))
         assert pod.post(astronaut()).status == 200
 
@@ -104,7 +98,7 @@ def test_a_body_that_drips_is_given_up(pod):
 def dripped(pod, length, drip):
     """The answer, up to the connection's end, to a body of which a little comes now and then."""
     answer = b""
-    with connection(pod) as client:
+    with pod.connection() as client:
         client.sendall(head_of(length))
         client.settimeout(0.2)
         until = time.monotonic() + 60
