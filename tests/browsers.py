@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--mute-audio")
@@ -33,3 +34,20 @@ def until(page: Page, condition: str, seconds: float = 30.0) -> None:
     while not page.evaluate(condition):
         assert time.monotonic() < over, f"not within {seconds:.0f} s: {condition}"
         page.wait_for_timeout(50)
+
+
+def loaded(images: str) -> str:
+    """Whether all images of a selector are: a condition for :func:`until`."""
+    return f"[...document.querySelectorAll('{images}')].every((i) => i.complete && i.naturalWidth)"
+
+
+def choose(page: Page, *paths: Path) -> None:
+    """Hand files to the page."""
+    page.set_input_files("#files", [str(path) for path in paths])
+
+
+def draw(page: Page, *paths: Path) -> None:
+    """Hand photos of drawings to the page."""
+    page.get_by_text("Animate a drawing", exact=True).click()
+    expect(page.locator("#motions input")).to_have_count(4)
+    choose(page, *paths)

@@ -10,7 +10,7 @@ import skimage.data
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browsers import needs_browser, until
+from tests.browsers import choose, needs_browser, until
 from tests.service import media
 
 pytestmark = needs_browser
@@ -59,7 +59,7 @@ def clip(tmp_path_factory):
 
 
 def test_a_photo_is_blurred_compared_and_downloaded(page, photo):
-    page.set_input_files("#files", str(photo))
+    choose(page, photo)
     expect(page.locator(".card.done .badge")).to_have_text("1 face hidden")
     after = page.locator("img.after")
     until(page, "document.querySelector('img.after').complete")
@@ -76,7 +76,7 @@ def test_a_photo_is_blurred_compared_and_downloaded(page, photo):
 
 
 def test_a_video_is_followed_to_its_end_and_plays_beside_its_original(page, clip):
-    page.set_input_files("#files", str(clip))
+    choose(page, clip)
     expect(page.locator(".card.done .badge")).to_contain_text("1 face hidden")
     videos = page.locator("video")
     expect(videos).to_have_count(2)
@@ -92,7 +92,7 @@ def test_a_phones_photo_of_a_drawing_comes_alive_and_its_joints_can_be_moved(pag
     path.write_bytes(media.drawing(1, 4000))
     page.get_by_text("Animate a drawing", exact=True).click()
     expect(page.locator("#motions input")).to_have_count(8)
-    page.set_input_files("#files", str(path))
+    choose(page, path)
     expect(page.locator(".card.done")).to_contain_text("3 animations")
     moving = page.locator(".scenes img")
     expect(moving).to_have_count(3)
@@ -112,7 +112,7 @@ def test_a_phones_photo_of_a_drawing_comes_alive_and_its_joints_can_be_moved(pag
 def test_a_file_that_is_no_media_gets_a_clear_card(page, tmp_path):
     path = tmp_path / "notes.jpg"
     path.write_text("not a picture at all")
-    page.set_input_files("#files", str(path))
+    choose(page, path)
     card = page.locator(".card.failed")
     expect(card).to_contain_text("Unsupported media")
     expect(card).to_contain_text("unsupported-media · request")
@@ -125,7 +125,7 @@ def test_nothing_is_asked_of_anyone_else(browser, pod, photo):
     asked = set()
     page.on("request", lambda request: asked.add(request.url))
     page.goto(pod.url)
-    page.set_input_files("#files", str(photo))
+    choose(page, photo)
     expect(page.locator(".card.done")).to_be_visible(timeout=60_000)
     store = page.locator("img.after").get_attribute("src").split("/")[2]
     context.close()

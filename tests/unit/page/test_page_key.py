@@ -1,12 +1,10 @@
 """The web page where the service wants an API key: asked for, kept, sent to nobody else."""
 
 import pytest
-import skimage.data
 from page_standin import standin
-from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browsers import needs_browser
+from tests.browsers import choose, needs_browser
 
 pytestmark = needs_browser
 KEY = "mq_the-right-one"
@@ -35,19 +33,6 @@ def page(context, pod):
     return page
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """photo.jpg, large.jpg of 33 MiB, and clip.mp4 that nobody decodes."""
-    folder = tmp_path_factory.mktemp("files")
-    picture = Image.fromarray(skimage.data.astronaut())
-    for name in ("photo.jpg", "large.jpg"):
-        picture.save(folder / name)
-    with (folder / "large.jpg").open("r+b") as file:
-        file.truncate(33 * 2**20)
-    (folder / "clip.mp4").write_bytes(bytes(5000))
-    return folder
-
-
 def give(page, key, keep=False):
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Key", exact=True).fill(key)
@@ -64,7 +49,7 @@ def test_a_key_is_asked_for_at_once_and_goes_with_everything(page, pod, files):
     give(page, KEY)
     expect(dialog).to_be_hidden()
     names = ("photo.jpg", "large.jpg", "clip.mp4")  # sent, by way of the store, by events
-    page.set_input_files("#files", [str(files / name) for name in names])
+    choose(page, *[files / name for name in names])
     expect(page.locator(".card.done")).to_have_count(3)
     assert len(pod.puts) == 1
 
@@ -105,7 +90,7 @@ def test_a_key_that_is_taken_back_is_asked_for_anew(page, pod, files):
     give(page, KEY)
     expect(page.get_by_role("dialog")).to_be_hidden()
     pod.key = "mq_the-next-one"
-    page.set_input_files("#files", str(files / "photo.jpg"))
+    choose(page, files / "photo.jpg")
     expect(page.get_by_role("dialog")).to_contain_text("this API key is unknown")
     page.get_by_role("button", name="Not now").click()
     card = page.locator(".card.failed")

@@ -1,0 +1,55 @@
+"""The web page in a real browser, against the stand-in of the pod, and files to hand it."""
+
+import shutil
+
+import av
+import numpy as np
+import pytest
+import skimage.data
+from page_standin import standin
+from PIL import Image
+
+
+@pytest.fixture
+def pod():
+    with standin() as state:
+        yield state
+
+
+@pytest.fixture
+def page(browser, pod):
+    """The page, open; anything that its policy blocks or its script throws fails the test."""
+    context = browser.new_context(viewport={"width": 1000, "height": 800}, locale="en-GB")
+    page = context.new_page()
+    page.set_default_timeout(10_000)
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on(
+        "console",
+        lambda message: faults.append(message.text) if "Security Policy" in message.text else None,
+    )
+    page.goto(pod.url)
+    yield page
+    context.close()
+    assert faults == []
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """{photo,busy,broken,blank}.jpg, large.jpg of 33 MiB; clip.mp4, slow.mp4, lost.mp4."""
+    folder = tmp_path_factory.mktemp("files")
+    picture = Image.fromarray(skimage.data.astronaut())
+    for name in ("photo.jpg", "busy.jpg", "broken.jpg", "blank.jpg", "large.jpg"):
+        picture.save(folder / name)
+    with (folder / "large.jpg").open("r+b") as file:
+        file.truncate(33 * 2**20)  # zeros after the end of a JPEG do no harm
+    with av.open(str(folder / "clip.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for n in range(60):
+            frame = np.full((120, 160, 3), n * 4, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        out.mux(stream.encode())
+    for name in ("slow.mp4", "lost.mp4"):
+        shutil.copy(folder / "clip.mp4", folder / name)
+    return folder
