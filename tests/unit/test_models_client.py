@@ -1,99 +1,28 @@
-"""The TorchServe clients, against a small real server that plays TorchServe."""
+"""The TorchServe clients' transport, against a small real server that plays TorchServe."""
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from model_server import FACE, NOBODY, READY, Answer, Served, model_server
 
-from gateway.drawings.character import PARENTS
 from gateway.errors import BadMedia, MasqueradeError, ModelUnavailable, TooLarge
-from gateway.models import FaceDetector, Rigger
+from gateway.models import FaceDetector
 from gateway.settings import Settings
-from handlers.rig_figures import png
 from handlers.runtime import read_images
 from tests.servers import free_port
-
-FACE = {"boxes": [[1, 2, 3, 4]], "scores": [0.9], "landmarks": [[[2, 3]] * 5]}
-NOBODY: dict[str, Any] = {"boxes": [], "scores": [], "landmarks": []}
-TOKEN_ERROR = {"code": 400, "type": "InvalidKeyException", "message": "Token Authorization failed."}
-READY = [{"modelName": "face_detector", "workers": [{"id": "9000", "status": "READY"}]}]
-
-Answer = tuple[int, Any]
-
-
-@dataclass
-class Served:
-    """TorchServe, as the client sees it. ``predict`` and ``describe`` may be replaced."""
-
-    key_file: Path
-    url: str = ""
-    key: str = ""
-    seen: list[dict[str, Any]] = field(default_factory=list)
-    predict: Callable[[bytes], Answer] = lambda body: (200, {"images": [FACE]})
-    describe: Callable[[], Answer] = lambda: (200, READY)
-
-    def new_keys(self, name: str) -> None:
-        """What a restart does."""
-        self.key = name
-        kinds = ("management", "inference", "API")
-        self.key_file.write_text(
-            json.dumps({k: {"key": f"{name}-{k}", "expiration time": "2031"} for k in kinds})
-        )
-
-    def allows(self, kind: str, header: str | None) -> bool:
-        return not self.key or header == f"Bearer {self.key}-{kind}"
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    state = Served(tmp_path / "key_file.json")
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            state.seen.append({"path": self.path, "headers": self.headers, "body": body})
-            allowed = state.allows("inference", self.headers["Authorization"])
-            self.answer(*(state.predict(body) if allowed else (400, TOKEN_ERROR)))
-
-        def do_GET(self) -> None:
-            allowed = state.allows("management", self.headers["Authorization"])
-            self.answer(*(state.describe() if allowed else (400, TOKEN_ERROR)))
-
-        def answer(self, status: int, content: Any) -> None:
-            body = content if isinstance(content, bytes) else json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: Any) -> None:
-            """A client that gave up is part of the tests."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield state
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with model_server(tmp_path) as served:
+        yield served
 
 
 def client(served: Served, **options: Any) -> FaceDetector:
@@ -357,72 +286,3 @@ def test_a_probe_does_not_hang(served: Served) -> None:
     assert client(served).ready()
     assert time.monotonic() - begun < 4
     release.set()
-
-
-# The rigger
-
-MASK = np.zeros((6, 4), np.uint8)
-MASK[1:5, 1:3] = 255
-JOINTS = {name: [2.0 + i / 4, 3.5, 0.9] for i, name in enumerate(PARENTS)}
-FIGURE = {
-    "box": [2.2, 3, 6, 9],
-    "score": 0.8,
-    "joints": JOINTS,
-    "mask": {"box": [2, 3, 6, 9], "png": png(MASK)},
-}
-PICTURE = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
-
-
-def rigger(served: Served) -> Rigger:
-    return Rigger(served.url, served.url, str(served.key_file))
-
-
-def figures(*found: Any) -> Answer:
-    return 200, {"images": [{"width": 20, "height": 12, "figures": list(found)}]}
-
-
-def test_a_picture_goes_to_the_rigger_and_figures_come_back(served: Served) -> None:
-    served.predict = lambda body: figures(FIGURE, {**FIGURE, "score": 0.6})
-    first, second = rigger(served).rig(PICTURE)
-    assert (first.score, second.score) == (0.8, 0.6)
-    assert first.box == (2.2, 3, 6, 9)
-    assert first.mask_box == (2, 3, 6, 9)
-    assert np.array_equal(first.mask, MASK)
-    assert first.joints["neck"] == tuple(JOINTS["neck"][:2])
-    assert list(first.joints) == list(PARENTS)
-    (call,) = served.seen
-    assert call["path"] == "/predictions/rigger"
-    (image,) = read_images(call["body"])
-    assert np.array_equal(image, PICTURE)
-
-
-def test_a_picture_without_a_figure(served: Served) -> None:
-    served.predict = lambda body: figures()
-    assert rigger(served).rig(PICTURE) == []
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"box": [1, 2, 3]},
-        {"box": None},
-        {"score": "high"},
-        {"joints": {}},
-        {"joints": {**JOINTS, "neck": [1]}},
-        {"joints": {**JOINTS, "neck": [float("nan"), 1, 1]}},
-        {"mask": None},
-        {"mask": {"box": [2, 3, 6, 9], "png": "%%"}},
-        {"mask": {"box": [2, 3, 6, 9], "png": ""}},
-        {"mask": {"box": [2, 3, 6, 9], "png": "aGVsbG8="}},
-        {"mask": {"box": [2, 3, 7, 9], "png": png(MASK)}},
-        {"mask": {"box": [17, 3, 21, 9], "png": png(MASK)}},
-        {"mask": {"box": [-1, 3, 3, 9], "png": png(MASK)}},
-    ],
-    ids=lambda change: str(change)[:50],
-)
-def test_a_figure_that_contradicts_itself_is_unreadable(
-    served: Served, change: dict[str, Any]
-) -> None:
-    served.predict = lambda body: figures({**FIGURE, **change})
-    with pytest.raises(ModelUnavailable, match="the rigger's answer is unreadable"):
-        rigger(served).rig(PICTURE)
