@@ -1,4 +1,4 @@
-"""Long videos in parts: cut where it is safe, encoded apart, joined bit for bit."""
+"""Long videos in parts: encoded apart, joined bit for bit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from gateway.media.video import (
     Part,
     Section,
     SeekFailed,
-    VideoLimits,
     join_parts,
     probe,
     read_frames,
@@ -32,61 +30,7 @@ from gateway.media.video import (
 )
 from tests import clips
 from tests.clips import Clip, Sound
-
-LIMITS = VideoLimits(pixels=4096 * 2176, seconds=3600)
-MS = Fraction(1, 1000)
-FRAMES = 120
-GOP = {"g": "15", "sc_threshold": "0"}
-X265 = "log-level=none:keyint=15:min-keyint=15:scenecut=0"
-UNEVEN = np.cumsum(np.random.default_rng(3).integers(5, 90, FRAMES)).tolist()
-TEXTS = ((0.1, 0.3, "hello"), (3.5, 3.7, "you"))
-
-
-def gop(**kind: object) -> Clip:
-    return replace(Clip(frames=FRAMES, options=GOP), **kind)
-
-
-CLIPS = {
-    "plain.mp4": gop(),
-    "b-frames.mp4": gop(options=GOP | {"bf": "4", "refs": "4"}),
-    "open.mp4": gop(options=GOP | {"bf": "3", "x264-params": "open-gop=1"}),
-    "open.mkv": gop(options=GOP | {"bf": "3", "x264-params": "open-gop=1"}),
-    "open.ts": gop(options=GOP | {"bf": "3", "x264-params": "open-gop=1"}, sounds=[Sound()]),
-    "sound.mp4": gop(sounds=[Sound(), Sound("ac3", "deu", 880)], subtitles=TEXTS),
-    "sound.mkv": gop(sounds=[Sound("vorbis")], subtitles=TEXTS, subtitle_codec="srt"),
-    "sound.mov": gop(sounds=[Sound("pcm_s16be")]),
-    "variable.mp4": gop(times=UNEVEN, time_base=MS, sounds=[Sound()]),
-    "variable.mkv": gop(times=UNEVEN, time_base=MS),
-    "late.mp4": gop(times=[500 + 40 * n for n in range(FRAMES)], time_base=MS, sounds=[Sound()]),
-    "fragmented.mp4": gop(container_options={"movflags": "frag_keyframe+empty_moov"}),
-    "unindexed.mkv": gop(container_options={"live": "1"}, sounds=[Sound()]),
-    "edited.mp4": gop(times=range(-7, FRAMES - 7), options=GOP | {"bf": "0"}),
-    "edited-b.mp4": gop(times=range(-20, FRAMES - 20), options=GOP | {"bf": "2"}),
-    "ntsc.mp4": gop(time_base=Fraction(1001, 30000), times=[*range(FRAMES)]),
-    "turned.mp4": gop(matrix=(0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)),
-    "tagged.mp4": gop(color=(2, 1, 1, 1), aspect=Fraction(4, 3)),
-    "interlaced.mp4": gop(interlaced=True),
-    "ten.mkv": gop(pix_fmt="yuv420p10le"),
-    "odd.mkv": gop(codec="libvpx-vp9", width=97, height=65),
-    "hevc.mp4": gop(codec="libx265", options={"x265-params": X265}),
-    "hevc-closed.mkv": gop(codec="libx265", options={"x265-params": X265 + ":open-gop=0"}),
-    "vp8.webm": gop(codec="libvpx", options={"g": "15", "auto-alt-ref": "1", "lag-in-frames": "9"}),
-    "vp9.webm": gop(codec="libvpx-vp9", sounds=[Sound("libopus")]),
-    "av1.mkv": gop(codec="libsvtav1", options={"preset": "11", "g": "15"}),
-    "mpeg4.mp4": gop(codec="mpeg4", options={"bf": "2", "g": "15"}),
-    "mpeg2.ts": gop(codec="mpeg2video", options={"bf": "2", "g": "15"}, sounds=[Sound("mp2")]),
-    "mjpeg.avi": gop(codec="mjpeg", pix_fmt="yuvj420p", sounds=[Sound("pcm_s16le")]),
-    "mjpeg.mov": gop(codec="mjpeg", pix_fmt="yuvj420p"),
-    "prores.mov": gop(codec="prores_ks", pix_fmt="yuv422p10le"),
-}
-
-
-def seams_of(path: Path, wanted: int = 3) -> list[int]:
-    """A few keyframes, spread over the video at ``path``."""
-    found = scan(str(path), LIMITS)
-    assert found is not None
-    places = np.linspace(0, len(found.keys) - 1, wanted + 2)[1:-1].round().astype(int)
-    return [int(found.keys[place]) for place in sorted({*places.tolist()})]
+from tests.keyed_clips import CLIPS, FRAMES, LIMITS, gop, seams_of
 
 
 def in_parts(
@@ -163,27 +107,6 @@ def has(path: Path, kind: str) -> bool:
         return bool(getattr(file.streams, kind))
 
 
-@pytest.mark.parametrize("name", ["open.mp4", "variable.mkv", "mpeg2.ts", "vp8.webm", "hevc.mp4"])
-def test_a_section_has_the_frames_of_the_whole_whatever_it_is_decoded_from(
-    tmp_path: Path, name: str
-) -> None:
-    path = clips.make(tmp_path / name, CLIPS[name])
-    info = probe(str(path), LIMITS)
-    all_frames = [(f.pts, f.planes[0].copy()) for f in read_frames(str(path), info)]
-    found = scan(str(path), LIMITS)
-    assert found is not None
-    keys = found.keys.tolist()
-    for key in [*keys[1:7], None]:
-        first = keys[1] if key is None else key
-        stop = first + 40 * (all_frames[1][0] - all_frames[0][0])
-        section = Section(key, first, stop)
-        got = [(f.pts, f.planes[0].copy()) for f in read_frames(str(path), info, section=section)]
-        expected = [frame for frame in all_frames if first <= frame[0] < stop]
-        assert [pts for pts, _ in got] == [pts for pts, _ in expected]
-        for (_, a), (_, b) in zip(got, expected, strict=True):
-            assert np.array_equal(a, b)
-
-
 @pytest.mark.parametrize("options", [{"keep_audio": True}, {"keep_audio": False}])
 def test_sound_comes_from_the_original(tmp_path: Path, options: dict[str, bool]) -> None:
     path = clips.make(tmp_path / "sound.mp4", CLIPS["sound.mp4"])
@@ -211,67 +134,6 @@ def test_edits_land_on_their_frames_on_both_sides_of_a_seam(tmp_path: Path) -> N
     assert [clips.number(f.planes[0]) for f in read_frames(str(out), probe(str(out), LIMITS))] == [
         *range(FRAMES)
     ]
-
-
-# What cannot be cut
-
-
-@pytest.mark.parametrize(
-    ("name", "clip"),
-    {
-        "b-frames.avi": gop(codec="mpeg4", options={"bf": "2", "g": "15"}),
-        "one-key.mp4": gop(options={"g": "9999", "sc_threshold": "0"}),
-        "all-keys.mp4": gop(options={"g": "1"}),
-        "one-frame.mp4": gop(frames=1),
-    }.items(),
-)
-def test_what_cannot_be_cut_safely_is_not(tmp_path: Path, name: str, clip: Clip) -> None:
-    found = scan(str(clips.make(tmp_path / name, clip)), LIMITS)
-    assert found is None or not len(found.keys)
-
-
-def test_a_clock_that_jumps_is_not_cut(tmp_path: Path) -> None:
-    clip = gop(sounds=[Sound()])
-    late = replace(clip, container_options={"output_ts_offset": "5000"})
-    first = clips.make(tmp_path / "a.ts", clip).read_bytes()
-    path = tmp_path / "joined.ts"
-    path.write_bytes(first + clips.make(tmp_path / "b.ts", late).read_bytes())
-    assert scan(str(path), LIMITS) is None
-
-
-def test_a_time_far_out_of_order_is_not_cut_at(tmp_path: Path) -> None:
-    path = tmp_path / "a.mkv"
-    plain = clips.make(tmp_path / "plain.mp4", gop())
-    with av.open(str(plain)) as source, av.open(str(path), "w") as out:
-        stream = out.add_stream_from_template(source.streams.video[0])
-        for number, packet in enumerate(source.demux(video=0)):
-            if packet.size:
-                packet.pts += (number == 20) * 2000 * packet.duration // 40
-                packet.stream = stream
-                out.mux(packet)
-    assert scan(str(path), LIMITS) is None
-
-
-def test_a_short_file_is_not_read(tmp_path: Path) -> None:
-    path = str(clips.make(tmp_path / "a.mp4", gop()))
-    assert scan(path, LIMITS, at_least=FRAMES / 25 + 1) is None
-    found = scan(path, LIMITS, at_least=FRAMES / 25 - 1)
-    assert found is not None
-    assert len(found.times) == FRAMES
-    assert found.rate == 25
-    assert len(found.keys) == FRAMES / 15 - 1
-
-
-@pytest.mark.parametrize("name", ["plain.mp4", "open.mkv", "open.ts"])
-def test_a_keyframe_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
-    path = clips.make(tmp_path / name, CLIPS[name])
-    info = probe(str(path), LIMITS)
-    found = scan(str(path), LIMITS)
-    assert found is not None
-    time = int(found.times[22])
-    assert time not in found.keys
-    with pytest.raises(SeekFailed):
-        next(read_frames(str(path), info, section=Section(time, time, None)))
 
 
 # What goes wrong
