@@ -189,6 +189,17 @@ def problem(answer: requests.Response, status: int, code: str) -> dict[str, Any]
     return body
 
 
+def form(body: bytes, query: str = "", more: str = "") -> tuple[str, bytes]:
+    """Head and body of a request that blurs a file; ``more``: lines for its head."""
+    part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    whole = part + body + b"\r\n--b--\r\n"
+    head = (
+        f"POST /v1/blur{query} HTTP/1.1\nHost: pod\n{more}"
+        f"Content-Type: multipart/form-data; boundary=b\nContent-Length: {len(whole)}\n\n"
+    )
+    return head, whole
+
+
 def read_answer(connection: socket.socket) -> requests.Response:
     """The answer on a raw connection, to the end of its body."""
     data = b""

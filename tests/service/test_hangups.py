@@ -11,20 +11,7 @@ import time
 import pytest
 
 from tests.service import media
-from tests.service.helpers import FINAL, eventually, live
-
-FORM = (
-    "POST /v1/blur{query} HTTP/1.1\nHost: pod\n"
-    "Content-Type: multipart/form-data; boundary=b\nContent-Length: {length}\n\n"
-)
-PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-END = b"\r\n--b--\r\n"
-
-
-def form(body: bytes, query: str = "") -> tuple[str, bytes]:
-    """A request's head and body."""
-    whole = PART + body + END
-    return FORM.format(query=query, length=len(whole)), whole
+from tests.service.helpers import FINAL, eventually, form, live
 
 
 def hang_up(connection: socket.socket, *, rudely: bool) -> None:

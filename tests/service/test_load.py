@@ -20,8 +20,7 @@ from loadtest.scenarios import Scenarios
 from loadtest.soak import soak
 from loadtest.targets import read
 from tests.service import media
-from tests.service.helpers import Api, eventually, problem, read_answer
-from tests.service.test_hangups import form
+from tests.service.helpers import Api, eventually, form, problem, read_answer
 
 CLIENTS = 30
 """Each with its next photo as soon as it has its answer: the pod works on two at a time."""

@@ -8,7 +8,6 @@ import itertools
 import socket
 import threading
 from collections.abc import Iterator
-from http.client import HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -16,7 +15,7 @@ import requests
 import urllib3
 
 from tests.service import media
-from tests.service.helpers import Api, eventually
+from tests.service.helpers import Api, eventually, form, read_answer
 from tests.service.replica import Replica
 
 DRAIN = 2.0  # seconds
@@ -118,38 +117,6 @@ class Users:
                 self._got.append(type(error).__name__)
 
 
-class SlowUpload:
-    """A photo that is sent piece by piece; begun, when the gateway has asked for its body."""
-
-    def __init__(self, api: Api, photo: bytes) -> None:
-        files = {"file": ("photo.jpg", photo)}
-        request = requests.Request("POST", f"{api.url}/v1/blur", files=files).prepare()
-        self._rest = request.body
-        self._connection = socket.create_connection(api.address, timeout=60)
-        head = [f"{name}: {value}" for name, value in request.headers.items()]
-        lines = ["POST /v1/blur HTTP/1.1", "Host: test", "Expect: 100-continue", *head, "", ""]
-        self._connection.sendall("\r\n".join(lines).encode())
-        assert self._connection.recv(4096).startswith(b"HTTP/1.1 100 ")
-
-    def __enter__(self) -> SlowUpload:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-    def send(self, size: int) -> None:
-        """The next so many bytes."""
-        self._connection.sendall(self._rest[:size])
-        self._rest = self._rest[size:]
-
-    def finish(self) -> int:
-        """All others; the answer's status."""
-        self.send(len(self._rest))
-        answer = HTTPResponse(self._connection)
-        answer.begin()
-        return answer.status
-
-
 def refuses(address: tuple[str, int]) -> bool:
     """Whether nobody listens there any more."""
     try:
@@ -228,15 +195,17 @@ def test_an_upload_and_a_drawing_under_way_are_finished(pod):
                 api.animate(media.drawing(), motions="dab,walk").status_code
             )
         )
-        with SlowUpload(api, media.photo()) as upload:
+        head, body = form(media.photo(), more="Expect: 100-continue\n")
+        with api.raw(head) as upload:
+            assert upload.recv(4096).startswith(b"HTTP/1.1 100 ")
             drawing.start()
             eventually(
                 lambda: "masquerade_drawings_in_flight 1.0" in api.get("/metrics").text, "it draws"
             )
             process = replica.terminate()
             eventually(lambda: refuses(api.address), "nobody else is let in")
-            upload.send(1000)
-            assert upload.finish() == 200
+            upload.sendall(body)
+            assert read_answer(upload).status_code == 200
         drawing.join()
         assert drawn == [200]
         assert process.wait(timeout=60) == 0
