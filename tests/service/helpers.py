@@ -308,6 +308,20 @@ def unlinked_files(family: Family) -> int:
     return count
 
 
+@contextlib.contextmanager
+def suspended(*processes: psutil.Process) -> Iterator[None]:
+    """While entered these are there, listen, and do nothing."""
+    try:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
+        yield
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
 def work_horse(pod: Pod) -> psutil.Process:
     """The process that the worker forked for the job that it is at."""
     found = eventually(lambda: pod.pids("worker")[1:], "a work-horse")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from gateway.drawings.character import PARENTS
 from tests.service import media
-from tests.service.helpers import drawing_renderer, model_worker, problem
+from tests.service.helpers import drawing_renderer, model_worker, problem, suspended
 from tests.unit.drawings_figures import MOTION_CONFIG, bvh, retarget_config
 
 JOINTS = set(PARENTS)
@@ -90,9 +90,7 @@ def test_nothing_of_the_photo_is_kept_but_the_figure(api, bucket):
 
 def test_a_corrected_rig_is_animated_while_the_model_is_away(api, pod):
     rig = done(api.rig(media.drawing()), 201)
-    worker = model_worker(pod)
-    worker.suspend()
-    try:
+    with suspended(model_worker(pod)):
         width, _ = rig["figures"][0]["size"]
         path = f"/v1/rigs/{rig['rig_id']}"
         moved = {"joints": {"left_hand": [width - 20, 20]}}
@@ -102,8 +100,6 @@ def test_a_corrected_rig_is_animated_while_the_model_is_away(api, pod):
         view = done(api.call("POST", "/v1/animate", json=asked))
         assert list(view["animations"]) == ["walk", "cheer"]
         assert "rig_ms" not in view["timings"]
-    finally:
-        worker.resume()
 
 
 @pytest.mark.parametrize("kind", ["gif", "mp4", "webp"])

@@ -39,6 +39,7 @@ from tests.service.helpers import (
     model_server,
     model_worker,
     problem,
+    suspended,
     work_horse,
 )
 from tests.service.replica import Replica
@@ -74,16 +75,8 @@ def frozen(program: str, seconds: float) -> Callable[[Pod], None]:
     """Its processes are there, listen, and do nothing."""
 
     def strike(pod: Pod) -> None:
-        processes = [psutil.Process(pid) for pid in pod.pids(program)]
-        try:
-            for process in processes:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.suspend()
+        with suspended(*map(psutil.Process, pod.pids(program))):
             time.sleep(seconds)
-        finally:
-            for process in processes:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.resume()
 
     return strike
 
