@@ -335,7 +335,7 @@ def metrics_of(process: psutil.Process) -> Path:
 
 
 def drawing_renderer(pod: Pod) -> psutil.Process:
-    """The renderer process that works on a request right now."""
+    """The renderer process, of a pod or a replica, that works on a request right now."""
     names = ("MASQUERADE_RENDERER_URL", "MASQUERADE_RENDERER_LARGE_URL")
     ports = {urlsplit(pod.environment()[name]).port for name in names}
 

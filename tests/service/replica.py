@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
 import requests
 
 from deploy.local.pod import ROOT, Pod
@@ -92,6 +93,15 @@ class Replica:
         with contextlib.suppress(requests.RequestException):
             return requests.get(f"{self.url}/readyz", timeout=2).status_code == 200
         return False
+
+    def pids(self, program: str) -> list[int]:
+        """A program and the processes that it started; like :meth:`Pod.pids`."""
+        process = psutil.Process(self._running[program].pid)
+        return [process.pid, *(child.pid for child in process.children(recursive=True))]
+
+    def environment(self) -> dict[str, str]:
+        """With what its programs run."""
+        return self._env
 
     def kill(self) -> None:
         for process in self._running.values():

@@ -12,6 +12,8 @@ import requests
 
 from tests.service import media
 from tests.service.helpers import (
+    LIMITS,
+    Api,
     becomes,
     drawing_renderer,
     eventually,
@@ -21,6 +23,7 @@ from tests.service.helpers import (
     problem,
     work_horse,
 )
+from tests.service.replica import Replica
 
 
 def checks(api) -> dict[str, bool]:
@@ -71,11 +74,25 @@ def test_a_renderer_that_dies_takes_only_its_own_request_along(api, pod):
     eventually(lambda: len(pod.pids("renderer")) == 5, "the renderer has its processes again")
 
 
-def test_a_renderer_that_hangs_is_killed_at_its_deadline_alone(api, pod):
+@pytest.fixture
+def hurried(pod, scratch):
+    """A replica in which drawings have no more time than photos."""
+    time = LIMITS["MASQUERADE_IMAGE_DEADLINE"]
+    own = {**LIMITS, "MASQUERADE_DRAWING_DEADLINE": time, "TMPDIR": str(scratch.path)}
+    replica = Replica(pod, own)
+    try:
+        replica.start()
+        yield replica
+    finally:
+        replica.kill()
+
+
+def test_a_renderer_that_hangs_is_killed_at_its_deadline_alone(api, hurried):
     """Stopped, it neither answers nor dies; gunicorn kills it after the longest deadline."""
+    api = Api(hurried.url, api.sent)
     with ThreadPoolExecutor(1) as pool:
         doomed = pool.submit(api.blur, media.animation(60))
-        victim = drawing_renderer(pod)
+        victim = drawing_renderer(hurried)
         victim.suspend()
         for _ in range(3):
             assert photo_works(api)
