@@ -132,6 +132,7 @@ def played_pod(redis_url, s3_endpoint, folder, large=False):
         renderer_url=f"http://127.0.0.1:{free_port()}",
         renderer_large_url=f"http://127.0.0.1:{free_port()}" if large else "",
         max_photos_in_flight=4,
+        s3_timeout=3.0,
         receive_timeout=4.0,
         image_deadline=4,
         drawing_deadline=8,
