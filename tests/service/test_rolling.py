@@ -4,16 +4,19 @@ one, as a cluster does it, and no client notices.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
 import urllib3
 
+from deploy.local.pod import Pod
 from tests.service import media
 from tests.service.helpers import Api, eventually, form, read_answer
 from tests.service.replica import Replica
@@ -128,22 +131,35 @@ def refuses(address: tuple[str, int]) -> bool:
     return False
 
 
-@pytest.fixture
-def replicas(pod) -> Iterator[list[Replica]]:
+@contextlib.contextmanager
+def draining(pod: Pod, count: int) -> Iterator[list[Replica]]:
+    """So many replicas, each of which takes its time to stop."""
     own = {
         "MASQUERADE_DRAIN": str(DRAIN),
         # Whether a slow machine refuses some of them is not what is looked at here.
         "MASQUERADE_PHOTO_PATIENCE": "60",
         "MASQUERADE_IMAGE_DEADLINE": "60",
     }
-    made = [Replica(pod, own) for _ in range(2)]
+    made = [Replica(pod, own) for _ in range(count)]
     try:
-        for replica in made:
-            replica.start()
+        with ThreadPoolExecutor(count) as side_by_side:
+            list(side_by_side.map(Replica.start, made))
         yield made
     finally:
         for replica in made:
             replica.kill()
+
+
+@pytest.fixture
+def replicas(pod: Pod) -> Iterator[list[Replica]]:
+    with draining(pod, 2) as made:
+        yield made
+
+
+@pytest.fixture
+def replica(pod: Pod) -> Iterator[Replica]:
+    with draining(pod, 1) as (made,):
+        yield made
 
 
 def test_a_rolling_update_drops_no_request(replicas):
@@ -163,8 +179,7 @@ def test_a_rolling_update_drops_no_request(replicas):
     assert set(got) == {200}, got
 
 
-def test_a_draining_gateway_is_not_ready_yet_serves(replicas):
-    replica = replicas[0]
+def test_a_draining_gateway_is_not_ready_yet_serves(replica):
     with requests.Session() as session:
         assert session.get(f"{replica.url}/readyz", timeout=5).status_code == 200
         ended: list[float] = []
