@@ -41,7 +41,8 @@ FIGURE = figure()
 
 
 class PlayedModel:
-    """Answers like TorchServe; finds one face or figure, after ``delay`` seconds.
+    """Answers like TorchServe; finds one face or figure, after ``delay`` seconds, which may
+    become fewer meanwhile.
 
     ``slow``: the only model that is so slow; empty for all. ``missing``: how the names of
     unknown models end. ``asked``: the paths that were.
@@ -65,7 +66,9 @@ class PlayedModel:
                     self.reply({"code": 404}, 404)
                     return
                 played.waiting += 1
-                time.sleep(played.delay if self.path.endswith(played.slow) else 0)
+                begun = time.monotonic()
+                while self.path.endswith(played.slow) and time.monotonic() < begun + played.delay:
+                    time.sleep(0.02)
                 played.waiting -= 1
                 if self.path.endswith("/rigger"):
                     self.reply({"images": [{"figures": [FIGURE]}]})

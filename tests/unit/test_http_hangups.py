@@ -159,13 +159,14 @@ def test_a_client_that_falls_silent_amid_its_body_is_left(pod):
 def test_large_work_does_not_hold_small_work_up(pod):
     """One renderer process for each: a drawing waits for its model, photos are answered."""
     pod.model.slow = "rigger"
-    pod.model.delay = 4.0
+    pod.model.delay = 6.0
     fields = {"file": ("a.png", page()), "motions": "dab", "size": "120"}
     drawing = threading.Thread(target=lambda: pod.ask("POST", "/v1/animate", fields=fields))
     drawing.start()
     wait_for(lambda: pod.model.waiting)
     assert pod.post(astronaut()).status == 200
     assert pod.model.waiting
+    pod.model.delay = 0
     drawing.join()
     assert metric(pod, "masquerade_renderer_processes") == 2
 
