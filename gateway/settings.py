@@ -290,7 +290,7 @@ class Settings:
     max_classify_in_flight: int = _knob(
         0,
         "count",
-        "images being classified, and as many being fetched; 0: 64 for each process",
+        "images being classified, and as many fetched for it; 0: 64 for each process",
         _natural,
     )
     fetch_hosts: str = _knob(

@@ -12,12 +12,11 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
-from gateway import metrics
+from gateway import carry, metrics
 from gateway.errors import MasqueradeError, NotFound, UnsupportedMedia
 from gateway.http import hangups
 from gateway.http.classify_intake import Asked, Image
@@ -43,10 +42,11 @@ def classify(services: Services, asked: Asked, options: ClassifyOptions) -> dict
     """
     if services.classifier is None:
         raise NotFound("this service has no classifier")
-    if asked.many:
-        return _several(services, asked.images, options)
-    with _here(services, asked.images[0]) as here, services.gates.classifications.entered():
-        return _one(services, here, options)
+    with _room(services, asked.images):
+        if asked.many:
+            return _several(services, asked.images, options)
+        with _here(services, asked.images[0]) as here, services.gates.classifications.entered():
+            return _one(services, here, options)
 
 
 def _several(services: Services, images: list[Image], options: ClassifyOptions) -> dict[str, Any]:
@@ -55,7 +55,10 @@ def _several(services: Services, images: list[Image], options: ClassifyOptions) 
 
         def each(work: Callable[[T], U], items: Iterable[T]) -> list[U | dict[str, Any]]:
             # The request's id goes along into the log and to the renderer.
-            started = [pool.submit(copy_context().run, _or_its_error, work, item) for item in items]
+            started = [pool.submit(carry.along(_or_its_error), work, item) for item in items]
+            wait(started, return_when=FIRST_EXCEPTION)
+            for future in started:
+                future.cancel()  # after a failure: those that wait need not begin
             return [future.result() for future in started]
 
         found = each(lambda image: files.enter_context(_here(services, image)), images)
@@ -110,6 +113,14 @@ def _one(services: Services, here: _Here, options: ClassifyOptions) -> dict[str,
 # getting them here
 
 
+@contextlib.contextmanager
+def _room(services: Services, images: Iterable[Image]) -> Iterator[None]:
+    """In with all images that come from elsewhere, until the last of their files is gone."""
+    count = sum(image.file is None for image in images)
+    with services.gates.fetches.entered(count) if count else contextlib.nullcontext():
+        yield
+
+
 @dataclass(frozen=True)
 class _Here:
     """An image's bytes, and how long it took to get them (seconds)."""
@@ -134,14 +145,14 @@ def _bytes_of(services: Services, image: Image) -> Iterator[BinaryIO]:
         return
     with tempfile.TemporaryFile() as file:
         if image.url is not None:
-            with services.gates.fetches.entered(), hangups.giving_up():
+            with hangups.giving_up():
                 services.fetcher.fetch(image.url, file)
             yield file
             return
         assert image.upload_id is not None
         key = upload_key(image.upload_id)
         with dropped_on_failure(services, key):
-            with services.gates.fetches.entered(), hangups.giving_up():
+            with hangups.giving_up():
                 check_size(services.storage.size(key), "image", services.settings)
                 services.storage.fetch(key, file)
             yield file

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gateway.errors import ModelUnavailable, RendererFailed
+from gateway.errors import ModelUnavailable, RendererFailed, StorageUnavailable
 from gateway.fetch.faults import SourceBroken
 from gateway.fetch.fetcher import Fetcher
+from gateway.http import classifying
 from gateway.http.base64_body import take_all_apart
 from gateway.pipelines.review import Review
 from gateway.settings import Settings
@@ -235,9 +236,10 @@ def test_all_places_are_taken(client, services):
 def test_slow_sources_take_no_place_from_photos(settings, monkeypatch):
     """Many images that are waited for, and nothing for a renderer to do."""
     monkeypatch.setenv("WEB_CONCURRENCY", "1")
-    services, go_on = services_of(settings), threading.Event()
+    services, go_on, waiting = services_of(settings), threading.Event(), []
 
     def slow(url, out):
+        waiting.append(url)
         go_on.wait(20)
         raise SourceBroken("it broke off")
 
@@ -249,7 +251,8 @@ def test_slow_sources_take_no_place_from_photos(settings, monkeypatch):
 
     with ThreadPoolExecutor(3) as pool:
         asked = [pool.submit(ask, {"image_urls": urls}) for _ in range(3)]
-        wait_for(lambda: gates.fetches.inside == 12)  # four at a time of each
+        wait_for(lambda: len(waiting) == 12)  # four at a time of each
+        assert gates.fetches.inside == 48
         assert gates.photos.is_open() and gates.classifications.is_open()
         assert gates.classifications.inside == 0
         assert ask({"file": text(png())}).status_code == 200
@@ -258,6 +261,43 @@ def test_slow_sources_take_no_place_from_photos(settings, monkeypatch):
             codes = [view["error"]["code"] for view in each.result().json["images"]]
             assert codes == ["source-broken"] * 16
     assert gates.fetches.inside == 0
+
+
+def test_what_is_fetched_counts_until_it_is_classified(client, services):
+    gates, seen = services.gates, []
+    services.fetcher.fetch = lambda url, out: out.write(png())
+    services.renderer.during = lambda: seen.append(gates.fetches.inside)
+    for body, count in (
+        ({"image_url": "http://example.org/"}, 1),
+        ({"image_urls": ["http://example.org/"] * 3, "file": text(png())}, 3),
+    ):
+        assert client.post("/v1/classify", json=body).status_code == 200
+        assert set(seen) == {count}
+        assert gates.fetches.inside == 0
+        seen.clear()
+
+
+def test_after_a_fault_of_ours_no_more_images_are_fetched(settings, monkeypatch):
+    services, begun, ended = services_of(settings), [], threading.Event()
+    urls = [f"http://example.org/{n}" for n in range(16)]
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, *args, **kwargs):
+            ended.set()
+            super().shutdown(*args, **kwargs)
+
+    def fetch(url, out):
+        begun.append(url)
+        if url != urls[0]:
+            ended.wait(20)
+        raise StorageUnavailable("away")
+
+    monkeypatch.setattr(classifying, "ThreadPoolExecutor", Pool)
+
+    services.fetcher.fetch = fetch
+    answer = app_of(services).test_client().post("/v1/classify", json={"image_urls": urls})
+    refused(answer, 503, "storage-unavailable")
+    assert len(begun) <= 5  # four at a time, and one for the first that failed
 
 
 def test_more_fetches_than_places_are_told_to_come_back(client, services, source):
