@@ -17,6 +17,10 @@ from gateway.errors import BadRequest, DeadlineExceeded
 REQUEST_TIMEOUT = "X-Request-Timeout"
 ENVOY_TIMEOUT = "X-Envoy-Expected-Rq-Timeout-Ms"
 
+EARLY = 0.05
+"""Seconds by which a wait that was bounded by a deadline may end before it: a busy event loop's
+timers do."""
+
 _until: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
 
@@ -51,7 +55,8 @@ def left() -> float:
     return _until.get() - time.monotonic()
 
 
-def check() -> None:
-    """Raise DeadlineExceeded when nobody waits for the answer any more."""
-    if left() <= 0:
+def check(early: float = 0.0) -> None:
+    """Raise DeadlineExceeded when nobody waits for the answer any more, or will ``early`` seconds
+    from now on."""
+    if left() <= early:
         raise DeadlineExceeded("the time that the request gave for its answer is over")

@@ -12,6 +12,7 @@ from gateway.fetch.faults import (
     NotAnImage,
     SourceBroken,
     SourceStatus,
+    SourceTimeout,
     SourceTooLarge,
     TooManyRedirects,
 )
@@ -57,9 +58,16 @@ class Fetcher:
 
         Raises:
             SourceError: what is wrong, as one of its subclasses.
+            DeadlineExceeded: the present request has no more time.
         """
-        clock = Clock(min(self._limits.seconds, deadline.left()))
-        target = parse(url)
+        deadline.check()
+        try:
+            return self._follow(parse(url), Clock(min(self._limits.seconds, deadline.left())), out)
+        except SourceTimeout:
+            deadline.check(deadline.EARLY)  # its own end is no fault of the source's
+            raise
+
+    def _follow(self, target: Target, clock: Clock, out: BinaryIO) -> int:
         seen = {target.url}
         while True:
             self._policy.check(target)

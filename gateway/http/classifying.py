@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
-from gateway import carry, metrics
+from gateway import carry, deadline, metrics
 from gateway.errors import MasqueradeError, NotFound, UnsupportedMedia
 from gateway.http import hangups
 from gateway.http.classify_intake import Asked, Image
@@ -38,7 +38,7 @@ def classify(services: Services, asked: Asked, options: ClassifyOptions) -> dict
 
     Raises:
         NotFound: this pod has no classifier. Busy: too many ask. MasqueradeError: the one
-            image's error, or one that is nobody's image's.
+            image's error, or one that is nobody's image's. DeadlineExceeded: no time is left.
     """
     if services.classifier is None:
         raise NotFound("this service has no classifier")
@@ -81,6 +81,7 @@ def _or_its_error(work: Callable[[T], U], item: T) -> U | dict[str, Any]:
     except MasqueradeError as error:
         if error.status in _OURS:
             raise
+        deadline.check(deadline.EARLY)  # the end of the request's time is no image's fault
         told = {"code": error.code, "title": error.title, "status": error.status}
         return {"error": {**told, "detail": str(error)}}
 

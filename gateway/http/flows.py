@@ -232,7 +232,7 @@ def _store_photo(services: Services, token: str, rendered: Rendered) -> tuple[st
 
 def _is_passing(error: BaseException) -> bool:
     if isinstance(error, MasqueradeError):
-        return error.status in _PASSING or deadline.left() <= 0  # it may come with more time
+        return error.status in _PASSING or deadline.left() <= deadline.EARLY  # more time may do
     return is_disk_full(error)
 
 

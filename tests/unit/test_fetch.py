@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
+from gateway import deadline
+from gateway.errors import DeadlineExceeded
 from gateway.fetch import connection, faults, lookup
 from gateway.fetch.connection import Clock
 from gateway.fetch.fetcher import Fetcher, FetchLimits
@@ -103,6 +105,28 @@ WRONG = {
     "to/http%3A%2F%2Fa%40127.0.0.1%2F": faults.UrlCredentials,
     "to/file%3A%2F%2F%2Fetc%2Fpasswd": faults.BadUrl,
 }
+
+
+@pytest.fixture
+def hurried():
+    """A request that gives less time than a source may take."""
+    deadline.start(0.3)
+    yield
+    deadline.start(float("inf"))
+
+
+@pytest.mark.parametrize("path", ["silent", "drip/head", "drip/body", "interim"])
+def test_the_end_of_a_requests_own_time_is_no_fault_of_the_sources(server, hurried, path):
+    with pytest.raises(DeadlineExceeded):
+        fetch(server.url(path))
+
+
+def test_no_source_is_asked_when_the_time_is_over(server, hurried):
+    deadline.start(-0.1)
+    seen = len(server.seen)
+    with pytest.raises(DeadlineExceeded):
+        fetch(server.url("image"))
+    assert len(server.seen) == seen
 
 
 @pytest.mark.parametrize("path", WRONG)

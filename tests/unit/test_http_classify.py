@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from gateway import deadline
 from gateway.errors import ModelUnavailable, RendererFailed, StorageUnavailable
 from gateway.fetch.faults import SourceBroken
 from gateway.fetch.fetcher import Fetcher
@@ -55,6 +56,12 @@ def services():
             max_image_bytes=100_000,
         )
     )
+
+
+@pytest.fixture(autouse=True)
+def in_no_hurry():
+    yield
+    deadline.start(float("inf"))
 
 
 def refused(answer, status, code):
@@ -134,6 +141,21 @@ def test_a_fault_of_ours_fails_the_whole_call(client, services):
     answer = client.post("/v1/classify", json=body)
     refused(answer, 503, "model-unavailable")
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_a_request_whose_time_is_over_blames_none_of_its_images(client, source):
+    urls = [source.url(path) for path in ("image", "silent")]
+    for body in ({"image_urls": urls}, {"image_url": urls[1]}):
+        answer = client.post("/v1/classify", json=body, headers={"X-Request-Timeout": "0.4"})
+        refused(answer, 504, "deadline-exceeded")
+
+
+def test_a_source_too_slow_is_one_images_error(client, source):
+    urls = [source.url(path) for path in ("image", "silent")]
+    answer = client.post("/v1/classify", json={"image_urls": urls})
+    good, bad = answer.json["images"]
+    assert names(good)[0] == "blue"
+    assert bad["error"]["code"] == "source-timeout"
 
 
 def test_a_renderer_that_dies_is_one_images_error(client, services):
