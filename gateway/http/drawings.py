@@ -180,6 +180,7 @@ def _make(services: Services, task: IO[bytes], rig_id: str, written: list[str]) 
         puts: list[Future[None]] = []
         with (
             services.gates.drawings.at_work() as work,
+            hangups.giving_up(),
             contextlib.closing(services.renderer.drawing(task)) as pieces,
         ):
             for piece in pieces:

@@ -165,10 +165,13 @@ class Renderer:
     def drawing(self, task: IO[bytes]) -> Generator[Piece, None, None]:
         """Do a task of ``gateway.renderer_drawings``, a file of records; pieces come as made.
 
+        Who takes them has to give up for a client that hangs up: between two pieces nothing in
+        here can.
+
         Raises:
             MasqueradeError: whatever the renderer found wrong with it, or with itself.
         """
-        with metrics.at_renderer("drawing"), hangups.giving_up():
+        with metrics.at_renderer("drawing"):
             yield from self._pieces(task)
 
     def _pieces(self, task: IO[bytes]) -> Generator[Piece, None, None]:

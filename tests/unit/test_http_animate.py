@@ -6,15 +6,18 @@ import base64
 import dataclasses
 import io
 import json
+import socket
 
+import gevent
 import pytest
 import urllib3
 import yaml
 from PIL import Image
 
 from gateway.drawings.motions import NAMES
-from gateway.errors import BadMotion, DeadlineExceeded, ModelUnavailable
-from gateway.http import animate
+from gateway.errors import BadMotion, ClientGone, DeadlineExceeded, ModelUnavailable
+from gateway.http import animate, drawings, hangups
+from gateway.http.rendering import Piece
 from gateway.storage import MOTIONS, RESULTS, RIGS, UPLOADS
 from tests.servers import keys
 from tests.unit.drawings_figures import MOTION_CONFIG, bvh, retarget_config
@@ -299,3 +302,20 @@ def test_a_motion_without_end_is_kept_for_ever_where_results_are(settings):
     services = services_of(dataclasses.replace(settings, result_ttl=0))
     answer = app_of(services).test_client().post("/v1/motions", data=own())
     assert json.loads(answer.data)["kept_until"] is None
+
+
+def test_a_client_that_hangs_up_between_two_pieces_is_seen(services, monkeypatch):
+    ours, theirs = socket.socketpair()
+
+    def pieces(_task):
+        theirs.close()
+        yield Piece({"kind": "picture"}, io.BytesIO())
+
+    monkeypatch.setattr(services.renderer, "drawing", pieces)
+    monkeypatch.setattr(drawings, "_placed", lambda *_: gevent.sleep(5))
+    told = hangups.connection.set(ours)
+    try:
+        with ours, pytest.raises(ClientGone):
+            drawings._make(services, io.BytesIO(), "", [])
+    finally:
+        hangups.connection.reset(told)
