@@ -141,8 +141,8 @@ class Places:
 class Lane:
     """Renderer processes that take work in the order in which it comes."""
 
-    def __init__(self, places: int) -> None:
-        self.places = places
+    def __init__(self, name: str, places: int) -> None:
+        self.name, self.places = name, places
         self.gates: list[Gate] = []
 
     @property
@@ -344,10 +344,12 @@ class Admission:
 
     def __init__(self, settings: Settings, board: Board) -> None:
         places = processes()
-        small = Lane(places)
-        large = Lane(places) if settings.renderer_large_url else small
+        apart = bool(settings.renderer_large_url)
+        small = Lane("small" if apart else "all", places)
+        large = Lane("large", places) if apart else small
+        self.lanes = (small, large) if apart else (small,)
         soon, later = settings.photo_patience, settings.drawing_patience
-        columns = itertools.count(step=2)
+        columns = itertools.count(step=2)  # two for each, of which gates use both
 
         def gate(what: str, lane: Lane, most: int, patience: float, seconds: float) -> Gate:
             return Gate(

@@ -1,13 +1,12 @@
 """What the gateway's processes count: requests, latencies, stage times, faces, drawings, S3.
 
 prometheus_client's multiprocess mode adds them up; ``gateway.http.scrape`` answers them,
-with what others count.
+with what others count: who is in stands on the board of ``gateway.admission``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -22,27 +21,15 @@ STAGES = Histogram(
     "masquerade_photo_stage_seconds", "Time of a photo's stages", ["stage"], buckets=_SECONDS
 )
 FACES = Counter("masquerade_photo_faces_total", "Faces blurred in photos")
-IN_FLIGHT = Gauge(
-    "masquerade_photos_in_flight", "Photos rendered or waiting", multiprocess_mode="livesum"
-)
 DRAWING_STAGES = Histogram(
     "masquerade_drawing_stage_seconds", "Time of a drawing's stages", ["stage"], buckets=_SECONDS
 )
 ANIMATIONS = Counter("masquerade_animations_total", "Animations made of drawings")
-DRAWINGS_IN_FLIGHT = Gauge(
-    "masquerade_drawings_in_flight", "Drawings at work or waiting", multiprocess_mode="livesum"
-)
 STORAGE = Histogram(
     "masquerade_storage_seconds",
     "Time of calls to the object store",
     ["operation"],
     buckets=_SECONDS,
-)
-RENDERS = Gauge(
-    "masquerade_renders",
-    "Requests at the renderer, at work or waiting",
-    ["kind"],
-    multiprocess_mode="livesum",
 )
 REFUSED = Counter(
     "masquerade_refused_total", "Requests refused because too much was in already", ["kind"]
@@ -88,11 +75,6 @@ def photo(faces: int, timings: Mapping[str, float]) -> None:
     _stages(STAGES, timings)
 
 
-def photo_in_flight() -> AbstractContextManager[None]:
-    """Counts as one photo in flight while entered."""
-    return IN_FLIGHT.track_inprogress()
-
-
 def drawing(animations: int, timings: Mapping[str, float]) -> None:
     """Count one rigged or animated drawing; ``timings`` as in :func:`photo`."""
     ANIMATIONS.inc(animations)
@@ -104,11 +86,6 @@ def classified(timings: Mapping[str, float]) -> None:
     _stages(CLASSIFY_STAGES, timings)
 
 
-def drawing_in_flight() -> AbstractContextManager[None]:
-    """Counts as one drawing in flight while entered."""
-    return DRAWINGS_IN_FLIGHT.track_inprogress()
-
-
 def storage(operation: str, seconds: float) -> None:
     """Count one call to the object store."""
     STORAGE.labels(operation).observe(seconds)
@@ -117,11 +94,6 @@ def storage(operation: str, seconds: float) -> None:
 def refused(kind: str) -> None:
     """Count one request that was refused because too much of its kind was in."""
     REFUSED.labels(kind).inc()
-
-
-def at_renderer(kind: str) -> AbstractContextManager[None]:
-    """Counts as one request at the renderer while entered; ``kind``: photo, drawing, ..."""
-    return RENDERS.labels(kind).track_inprogress()
 
 
 def _stages(histogram: Histogram, timings: Mapping[str, float]) -> None:

@@ -46,7 +46,11 @@ class _Made:
 
 def rig(services: Services, incoming: Incoming, figures: int) -> Rig:
     """Find the figures of a drawing that was sent or uploaded, and keep them."""
-    with _place(services), _photo(services, incoming) as photo, _undone(services) as written:
+    with (
+        services.gates.drawings.entered(),
+        _photo(services, incoming) as photo,
+        _undone(services) as written,
+    ):
         begun = time.perf_counter()
         with _task(Wish(motions=(), figures=figures), pictures=PICTURES) as task:
             append(task, {"kind": "photo"}, photo)
@@ -65,7 +69,11 @@ def animate(services: Services, incoming: Incoming, wish: Wish) -> dict[str, Any
         made = _animate_rig(services, rig_store.load(services.storage, rig_id), wish)
     else:
         rig_id = new_token()
-        with _place(services), _photo(services, incoming) as photo, _undone(services) as written:
+        with (
+            services.gates.drawings.entered(),
+            _photo(services, incoming) as photo,
+            _undone(services) as written,
+        ):
             with _task(wish, pictures=PICTURES) as task:
                 append(task, {"kind": "photo"}, photo)
                 _append_motions(services, task, wish)
@@ -78,7 +86,7 @@ def animate_only(services: Services, incoming: Incoming, wish: Wish) -> dict[str
     """Animate a drawing without keeping its rig: name of each motion → URL."""
     begun = time.perf_counter()
     with (
-        _place(services),
+        services.gates.drawings.entered(),
         _photo(services, incoming) as photo,
         _undone(services) as written,
         _task(wish) as task,
@@ -95,7 +103,7 @@ def correct(
     """The rig with one figure's joints (all of them) or mask replaced, kept as such."""
     old = rig.figures[index]
     names = ("overlay",) if mask is None else ("mask", "overlay")
-    with _place(services), _undone(services) as written:
+    with services.gates.drawings.entered(), _undone(services) as written:
         with _task(Wish(motions=()), pictures=names) as task:
             _append_figure(services, task, {**old, "joints": joints}, mask)
             made = _make(services, task, rig.id, written)
@@ -110,7 +118,7 @@ def correct(
 
 def keep_motion(services: Services, motion: IO[bytes]) -> tuple[str, dict[str, Any]]:
     """Try and store a motion, a file of records; its id, and its frames and seconds."""
-    with _place(services), services.gates.drawings.at_work():
+    with services.gates.drawings.entered(), services.gates.drawings.at_work():
         length = services.renderer.motion(motion)
     motion_id = new_token()
     with _undone(services) as written:
@@ -121,7 +129,7 @@ def keep_motion(services: Services, motion: IO[bytes]) -> tuple[str, dict[str, A
 
 
 def _animate_rig(services: Services, rig: Rig, wish: Wish) -> _Made:
-    with _place(services), _undone(services) as written, _task(wish) as task:
+    with services.gates.drawings.entered(), _undone(services) as written, _task(wish) as task:
         for figure in rig.figures[: wish.figures]:
             _append_figure(services, task, figure)
         _append_motions(services, task, wish)
@@ -227,13 +235,6 @@ def _store(services: Services, key: str, piece: Piece) -> None:
 
 
 # before and after
-
-
-@contextlib.contextmanager
-def _place(services: Services) -> Iterator[None]:
-    """In among the drawings that are fetched, made or stored."""
-    with services.gates.drawings.entered(), metrics.drawing_in_flight():
-        yield
 
 
 @contextlib.contextmanager

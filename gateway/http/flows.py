@@ -94,7 +94,7 @@ def blur_sent(services: Services, incoming: Incoming, options: BlurOptions) -> d
     head = incoming.head()
     if _kind(head, incoming.size, services.settings) == "image":
         gate = gate_of(services.gates, head, incoming.size)
-        with _place(gate):
+        with gate.entered():
             return _blur_photo(services, gate, file, incoming.size, options)
     probes = services.gates.probes
     with probes.entered(), probes.at_work() as work:
@@ -127,7 +127,7 @@ def blur_uploaded(services: Services, upload_id: str, options: BlurOptions) -> d
         if _kind(head, size, settings) == "video":
             return services.queue.submit(key, options.as_dict(), owner=owner.get())
         gate = gate_of(services.gates, head, size)
-        with _place(gate), tempfile.TemporaryFile() as file:
+        with gate.entered(), tempfile.TemporaryFile() as file:
             with hangups.giving_up():
                 storage.fetch(key, file)
             view = _blur_photo(services, gate, file, size, options)
@@ -176,13 +176,6 @@ def _kind(head: bytes, size: int, settings: Settings) -> str:
         )
     check_size(size, kind, settings)
     return kind
-
-
-@contextlib.contextmanager
-def _place(gate: Gate) -> Iterator[None]:
-    """In among the photos that are fetched, rendered or stored."""
-    with gate.entered(), metrics.photo_in_flight():
-        yield
 
 
 def _blur_photo(

@@ -45,9 +45,8 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        apart = bool(services.settings.renderer_large_url)
         faults = readiness.look(_PROBED)
-        text = scrape.render(services.queue, model_server, faults, large_apart=apart)
+        text = scrape.render(services.queue, model_server, services.gates, faults)
         return Response(text, content_type="text/plain; version=0.0.4")
 
     @routes.get("/openapi.json")

@@ -23,7 +23,7 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from gateway import carry, deadline, metrics, traces
+from gateway import carry, deadline, traces
 from gateway.errors import (
     DeadlineExceeded,
     MasqueradeError,
@@ -42,8 +42,6 @@ OPTIONS = "X-Options"
 DEADLINE = "X-Deadline"
 LARGE = "X-Large"
 WORKED = "X-Worked"
-LARGE_RENDERS = ("large", "drawing", "motion")
-"""Kinds of requests that go to the processes for large work, where there are such."""
 _READY_TIMEOUT = 0.5  # seconds; of both lanes together less than /readyz waits for a check
 _LONGEST_SHOWN = 256 * MIB  # bytes of pixels for a classifier
 _LONGEST_META = 64 * MIB  # bytes of JSON beside a picture
@@ -113,7 +111,7 @@ class Renderer:
             OPTIONS: json.dumps(options.as_dict()),
             **({LARGE: "yes"} if large else {}),
         }
-        with _at_renderer("large" if large else "photo"):
+        with _asking("large" if large else "photo"):
             return self._image(file, headers, self._large_url if large else self._url)
 
     def _image(self, file: BinaryIO, headers: Mapping[str, str], url: str) -> Rendered:
@@ -142,7 +140,7 @@ class Renderer:
         """
         file.seek(0)
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-        with _at_renderer("shown"):
+        with _asking("shown"):
             turn = _Turn(self._photo)
             answer = self._call(turn, self._url + "/shown", file, headers)
             with contextlib.closing(answer):
@@ -155,7 +153,7 @@ class Renderer:
         file.flush()
         path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
         asked = json.dumps({"path": path}).encode()
-        with _at_renderer("probe"):
+        with _asking("probe"):
             turn = _Turn(self._photo)
             json_sent = {"Content-Type": "application/json"}
             answer = self._call(turn, self._url + "/probe", asked, json_sent)
@@ -171,10 +169,6 @@ class Renderer:
         Raises:
             MasqueradeError: whatever the renderer found wrong with it, or with itself.
         """
-        with metrics.at_renderer("drawing"):
-            yield from self._pieces(task)
-
-    def _pieces(self, task: IO[bytes]) -> Generator[Piece, None, None]:
         turn = _Turn(self._drawing)
         answer = self._send(turn, "/drawing", task)
         stream = Records(lambda count: turn.read(answer, count))
@@ -201,7 +195,7 @@ class Renderer:
 
     def motion(self, motion: IO[bytes]) -> dict[str, Any]:
         """Try a motion, a file of records; answers frames and seconds."""
-        with _at_renderer("motion"):
+        with _asking("motion"):
             turn = _Turn(self._drawing)
             answer = self._send(turn, "/motion", motion)
             with contextlib.closing(answer):
@@ -267,12 +261,8 @@ class Renderer:
 
 
 @contextlib.contextmanager
-def _at_renderer(kind: str) -> Iterator[None]:
-    with (
-        metrics.at_renderer(kind),
-        traces.span(f"renderer {kind}", "client"),
-        hangups.giving_up(),
-    ):
+def _asking(kind: str) -> Iterator[None]:
+    with traces.span(f"renderer {kind}", "client"), hangups.giving_up():
         yield
 
 

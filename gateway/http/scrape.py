@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
 
 from prometheus_client import REGISTRY, CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -16,12 +15,11 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from gateway.admission import Admission
 from gateway.errors import QueueUnavailable
-from gateway.http.rendering import LARGE_RENDERS
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.store import LIVE, STATUSES
 from gateway.models import ModelServer
-from gateway.settings import processes
 
 # TorchServe's own counters: our name, what it is, and how much of our unit one of theirs is.
 _THEIRS = {
@@ -50,22 +48,19 @@ _VIDEO_STAGES = ("fetch", "analyse", "render", "store")
 def render(
     queue: JobQueue,
     models: ModelServer,
-    faults: Mapping[str, str | None] = MappingProxyType({}),
-    *,
-    large_apart: bool = False,
+    gates: Admission,
+    faults: Mapping[str, str | None],
 ) -> bytes:
     """Everything in Prometheus' text format.
 
     faults: what is wrong with each check of ``/readyz``, None for those that pass.
-    large_apart: whether there are renderer processes for large work only.
     """
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
     others = CollectorRegistry()
-    renders = _Renders(registry, large_apart)
-    for collector in (_Checks(faults), renders, _Jobs(queue), _Models(models)):
+    for collector in (_Checks(faults), _Gates(gates), _Jobs(queue), _Models(models)):
         others.register(collector)
     return bytes(generate_latest(registry) + generate_latest(others))
 
@@ -86,21 +81,36 @@ class _Checks(Collector):
         yield ready
 
 
-class _Renders(Collector):
-    """Who of those at the renderer is at work: a process takes one as soon as it is free."""
+class _Gates(Collector):
+    """Who is in, and who of those at the renderer is at work: a process takes one as soon as it
+    is free."""
 
-    def __init__(self, counted: CollectorRegistry, large_apart: bool) -> None:
-        self._counted, self._large_apart = counted, large_apart
+    def __init__(self, gates: Admission) -> None:
+        self._gates = gates
 
     def describe(self) -> Iterable[Metric]:
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        there = dict.fromkeys(("small", "large") if self._large_apart else ("all",), 0.0)
-        for family in self._counted.collect():
-            if family.name == "masquerade_renders":
-                for sample in family.samples:
-                    there[self._lane(sample.labels["kind"])] += sample.value
+        gates = self._gates
+        photos = gates.photos.inside + gates.large_photos.inside
+        yield GaugeMetricFamily(
+            "masquerade_photos_in_flight", "Photos being fetched, rendered or stored", photos
+        )
+        yield GaugeMetricFamily(
+            "masquerade_drawings_in_flight",
+            "Drawings being fetched, made or stored",
+            gates.drawings.inside,
+        )
+        renders = GaugeMetricFamily(
+            "masquerade_renders", "Requests at the renderer, at work or waiting", labels=["kind"]
+        )
+        for gate in (gate for lane in gates.lanes for gate in lane.gates):
+            renders.add_metric([gate.what], gate.working)
+        yield renders
+        yield from self._lanes()
+
+    def _lanes(self) -> Iterator[Metric]:
         families = [
             GaugeMetricFamily(f"masquerade_{name}", meaning, labels=["lane"])
             for name, meaning in (
@@ -109,18 +119,14 @@ class _Renders(Collector):
                 ("renders_waiting", "Requests that wait for a renderer process"),
             )
         ]
-        for lane, inside in there.items():
-            running = min(inside, processes())
+        for lane in self._gates.lanes:
+            inside = lane.inside
+            running = min(inside, lane.places)
             for family, value in zip(
-                families, (processes(), running, inside - running), strict=True
+                families, (lane.places, running, inside - running), strict=True
             ):
-                family.add_metric([lane], value)
+                family.add_metric([lane.name], value)
         yield from families
-
-    def _lane(self, kind: str) -> str:
-        if not self._large_apart:
-            return "all"
-        return "large" if kind in LARGE_RENDERS else "small"
 
 
 class _Models(Collector):

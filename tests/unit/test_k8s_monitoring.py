@@ -15,6 +15,7 @@ import requests
 import yaml
 
 from gateway import metrics
+from gateway.admission import Admission, Board
 from gateway.http import scrape
 from gateway.http.readiness import CHECKS
 from gateway.jobs.queue import JobQueue
@@ -76,12 +77,11 @@ def answer(settings):
     metrics.request("/readyz", "GET", 503, 0.1)
     metrics.photo(1, {"decode_ms": 1.0, "total_ms": 1.0})
     metrics.drawing(1, {"rig_ms": 1.0, "render_ms": 1.0, "total_ms": 2.0})
-    with metrics.photo_in_flight(), metrics.drawing_in_flight(), metrics.at_renderer("photo"):
-        pass
     Storage(settings).ready()
     metrics.storage("put", 0.1)
     faults = dict.fromkeys(CHECKS)
-    return scrape.render(JobQueue(settings), PlayedModelServer(), faults).decode()
+    gates = Admission(settings, Board())
+    return scrape.render(JobQueue(settings), PlayedModelServer(), gates, faults).decode()
 
 
 def test_every_metric_in_alerts_and_dashboard_is_counted_somewhere(answer):

@@ -7,11 +7,11 @@ import contextlib
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway import metrics
+from gateway.admission import Admission, Board
 from gateway.errors import NotFound
 from gateway.http import scrape
 from gateway.jobs.queue import JobQueue
-from gateway.settings import cores, processes
+from gateway.settings import Settings, cores, processes
 from gateway.storage import Storage
 
 _OF = 'ModelName="face_detector",Level="Model",Hostname="vm",'
@@ -47,11 +47,18 @@ class PlayedServer:
 
 
 @pytest.fixture
-def samples(settings):
+def gates(settings, monkeypatch):
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    return Admission(settings, Board())
+
+
+@pytest.fixture
+def samples(settings, gates):
     """Asks for everything; answers name and labels → value."""
 
-    def ask(text: str | None = THEIRS) -> dict[tuple, float]:
-        answer = scrape.render(JobQueue(settings), PlayedServer(text)).decode()
+    def ask(text: str | None = THEIRS, faults: dict | None = None) -> dict[tuple, float]:
+        queue, server = JobQueue(settings), PlayedServer(text)
+        answer = scrape.render(queue, server, gates, faults or {}).decode()
         return {
             (sample.name, *sorted(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(answer)
@@ -80,40 +87,48 @@ def test_a_model_server_that_does_not_answer_is_down(samples):
     assert not any(name[0].startswith("masquerade_model_seconds") for name in found)
 
 
-def test_each_check_of_readiness_is_told(settings):
-    faults = {"model": None, "storage": "the bucket answers 403"}
-    text = scrape.render(JobQueue(settings), PlayedServer(None), faults).decode()
-    assert 'masquerade_ready{check="model"} 1.0\n' in text
-    assert 'masquerade_ready{check="storage"} 0.0\n' in text
+def test_each_check_of_readiness_is_told(samples):
+    found = samples(faults={"model": None, "storage": "the bucket answers 403"})
+    assert found["masquerade_ready", ("check", "model")] == 1
+    assert found["masquerade_ready", ("check", "storage")] == 0
 
 
-def test_renders_beyond_the_processes_wait(samples, monkeypatch):
-    monkeypatch.setenv("WEB_CONCURRENCY", "2")
-    with metrics.at_renderer("photo"), metrics.at_renderer("photo"):
+def test_renders_beyond_the_processes_wait(samples, gates):
+    with gates.photos.at_work(), gates.photos.at_work():
         assert samples()["masquerade_renders_running", ("lane", "all")] == 2
-        with metrics.at_renderer("drawing"):
+        with gates.drawings.at_work():
             found = samples()
-    assert found["masquerade_renders", ("kind", "photo")] == 2
-    assert found["masquerade_renders", ("kind", "drawing")] == 1
+    assert found["masquerade_renders", ("kind", "photos")] == 2
+    assert found["masquerade_renders", ("kind", "drawings")] == 1
     assert found["masquerade_renderer_processes", ("lane", "all")] == 2
     assert found["masquerade_renders_running", ("lane", "all")] == 2
     assert found["masquerade_renders_waiting", ("lane", "all")] == 1
     assert samples()["masquerade_renders_running", ("lane", "all")] == 0
 
 
-def test_large_renders_wait_only_for_the_processes_that_they_have(settings, monkeypatch):
-    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+@pytest.mark.parametrize(
+    "settings", [Settings(renderer_large_url="http://127.0.0.1:1")], ids=["apart"]
+)
+def test_large_renders_wait_only_for_the_processes_that_they_have(samples, gates):
     with contextlib.ExitStack() as stack:
-        for kind in ("drawing", "large", "motion", "photo"):
-            stack.enter_context(metrics.at_renderer(kind))
-        text = scrape.render(JobQueue(settings), PlayedServer(None), large_apart=True).decode()
+        for gate in (gates.drawings, gates.large_photos, gates.drawings, gates.photos):
+            stack.enter_context(gate.at_work())
+        found = samples()
     for name, small, large in (
         ("renderer_processes", 2, 2),
         ("renders_running", 1, 2),
         ("renders_waiting", 0, 1),
     ):
-        assert f'masquerade_{name}{{lane="small"}} {small}.0\n' in text
-        assert f'masquerade_{name}{{lane="large"}} {large}.0\n' in text
+        assert found[f"masquerade_{name}", ("lane", "small")] == small
+        assert found[f"masquerade_{name}", ("lane", "large")] == large
+
+
+def test_what_is_in_counts_wherever_it_is(samples, gates):
+    with gates.photos.entered(), gates.large_photos.entered(), gates.drawings.entered():
+        found = samples()
+    assert found["masquerade_photos_in_flight",] == 2
+    assert found["masquerade_drawings_in_flight",] == 1
+    assert samples()["masquerade_photos_in_flight",] == 0
 
 
 def test_calls_to_the_object_store_are_timed_failures_too(samples, settings):
