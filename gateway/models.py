@@ -80,9 +80,7 @@ class Model:
     def ready(self) -> str | None:
         """None when a worker of the model is ready, else what is wrong."""
         try:
-            answer = self._http.request(
-                "GET", self._describe, headers=self._auth("management"), timeout=READY_TIMEOUT
-            )
+            answer = self._look(self._describe)
             if answer.status >= 300:
                 self._forget_keys()
                 return f"the model server answers {answer.status}"
@@ -92,6 +90,11 @@ class Model:
             self._forget_keys()
             return _SILENT
         return None if "READY" in states else f"no model worker is ready ({', '.join(states)})"
+
+    def _look(self, url: str) -> urllib3.BaseHTTPResponse:
+        return self._http.request(
+            "GET", url, headers=self._auth("management"), timeout=READY_TIMEOUT
+        )
 
     def _ask(
         self, body: Any, read: Callable[[Any], T], headers: Mapping[str, str] | None = None
@@ -219,7 +222,7 @@ class FaceDetector(Model):
         return self._ask(body, _faces, {"X-Threshold": f"{threshold:.3f}"})
 
 
-class VideoDetector(FaceDetector):
+class PatientDetector(FaceDetector):
     """The same network in a process of its own, for videos and large photos, which yields to the
     one that small photos wait for.
 
@@ -228,12 +231,21 @@ class VideoDetector(FaceDetector):
 
     name = "face_detector_jobs"
 
+    def _look(self, url: str) -> urllib3.BaseHTTPResponse:
+        answer = super()._look(url)
+        if answer.status == 404:  # not for good: a server that starts may have it soon
+            answer = super()._look(self._plain(url))
+        return answer
+
     def _post(self, body: Any, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         answer = super()._post(body, headers)
         if answer.status == 404 and self._url.endswith(self.name):
-            self._url = self._url.removesuffix(self.name) + FaceDetector.name
+            self._url = self._plain(self._url)
             answer = super()._post(body, headers)
         return answer
+
+    def _plain(self, url: str) -> str:
+        return url.removesuffix(self.name) + FaceDetector.name
 
 
 @dataclass(frozen=True)

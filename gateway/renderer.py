@@ -46,7 +46,7 @@ from gateway.http.records import record
 from gateway.http.rendering import DEADLINE, LARGE, META_LENGTH, OPTIONS, WORKED
 from gateway.media.images import ImageLimits
 from gateway.media.video import VideoLimits, probe
-from gateway.models import FaceDetector, Rigger, VideoDetector
+from gateway.models import FaceDetector, PatientDetector, Rigger
 from gateway.pipelines.blur_image import blur_image
 from gateway.pipelines.classify_image import packed, shown
 from gateway.pipelines.options import BlurOptions
@@ -65,7 +65,7 @@ def create_renderer(
     """The renderer as a WSGI application; the others replace TorchServe's models in tests."""
     app = Flask(__name__, static_folder=None)
     # Large photos' looks wait behind those of videos, and not before those of small photos.
-    patient = detector or VideoDetector.from_settings(settings)
+    patient = detector or PatientDetector.from_settings(settings)
     detector = detector or FaceDetector.from_settings(settings)
     rigger = rigger or Rigger.from_settings(settings)
     review = Review.from_settings(settings, judge)

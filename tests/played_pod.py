@@ -57,6 +57,9 @@ class PlayedModel:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
+                if played.missing and self.path.endswith(played.missing):
+                    self.reply({"code": 404}, 404)
+                    return
                 self.reply([{"workers": [{"status": "READY"}]}])
 
             def do_POST(self):

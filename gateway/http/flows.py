@@ -69,7 +69,7 @@ class Services:
     @classmethod
     def connect(cls, settings: Settings) -> Services:
         """The real ones; opens no connection yet."""
-        from gateway.models import Classifier, FaceDetector, Rigger
+        from gateway.models import Classifier, FaceDetector, PatientDetector, Rigger
 
         classifier = Classifier.from_settings(settings) if settings.classifier else None
         return cls(
@@ -79,6 +79,7 @@ class Services:
             Renderer(settings),
             [
                 FaceDetector.from_settings(settings),
+                PatientDetector.from_settings(settings),
                 Rigger.from_settings(settings),
                 *([classifier] if classifier else []),
             ],

@@ -139,7 +139,7 @@ def result_name(source: Tree, name: str, content_type: str) -> str:
 
 def _photo(work: Work, file: IO[bytes], name: str, version: str) -> Outcome:
     from gateway.media.images import ImageLimits
-    from gateway.models import VideoDetector
+    from gateway.models import PatientDetector
     from gateway.pipelines.blur_image import blur_image
     from gateway.pipelines.review import Review
 
@@ -150,7 +150,7 @@ def _photo(work: Work, file: IO[bytes], name: str, version: str) -> Outcome:
         pixels=settings.max_image_pixels,
         frames=settings.max_image_frames,
     )
-    detector = VideoDetector.from_settings(settings, patience=MODEL_PATIENCE)
+    detector = PatientDetector.from_settings(settings, patience=MODEL_PATIENCE)
     review = Review.from_settings(settings, patience=MODEL_PATIENCE)
     made = blur_image(file.read(), work.options, detector, limits, review)
     result = result_name(work.tree(work.task.batch.spec.input), name, made.content_type)
@@ -163,7 +163,7 @@ def _video(
     work: Work, file: IO[bytes], result: str, version: str, size: int, tell: Told
 ) -> Outcome | None:
     from gateway.media.video import VideoLimits
-    from gateway.models import VideoDetector
+    from gateway.models import PatientDetector
     from gateway.pipelines.blur_video import blur_video
 
     settings = work.settings
@@ -175,7 +175,7 @@ def _video(
             fd_path(file),
             fd_path(out),
             work.options,
-            VideoDetector.from_settings(settings, patience=MODEL_PATIENCE),
+            PatientDetector.from_settings(settings, patience=MODEL_PATIENCE),
             limits,
             progress=tell,
             interval=settings.detect_interval,

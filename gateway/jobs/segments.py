@@ -31,7 +31,7 @@ def join_of(segment: str) -> str:
 
 def blur_segment(work: Work) -> Outcome:
     """Blur one segment of a video and lay it aside."""
-    from gateway.models import VideoDetector
+    from gateway.models import PatientDetector
     from gateway.pipelines.segments import Segment
     from gateway.pipelines.segments import blur_segment as blur
 
@@ -46,7 +46,7 @@ def blur_segment(work: Work) -> Outcome:
             segment,
             fd_path(out),
             work.options,
-            VideoDetector.from_settings(settings, patience=MODEL_PATIENCE),
+            PatientDetector.from_settings(settings, patience=MODEL_PATIENCE),
             _limits(work),
             progress=tell,
             interval=settings.detect_interval,
@@ -81,7 +81,7 @@ def join(work: Work) -> Outcome:
 
 
 def _join(work: Work, plan: dict[str, Any]) -> Outcome:
-    from gateway.models import VideoDetector
+    from gateway.models import PatientDetector
     from gateway.pipelines.segments import Segment
     from gateway.pipelines.segments import join as join_parts
 
@@ -105,7 +105,7 @@ def _join(work: Work, plan: dict[str, Any]) -> Outcome:
             work.options,
             _limits(work),
             progress=tell,
-            detector=VideoDetector.from_settings(work.settings, patience=MODEL_PATIENCE),
+            detector=PatientDetector.from_settings(work.settings, patience=MODEL_PATIENCE),
             interval=work.settings.detect_interval,
         )
         note = work.note(plan["version"])

@@ -162,7 +162,7 @@ def _blur(
     job: Job, places: tuple[str, str], settings: Settings, store: JobStore, storage: Storage
 ) -> dict[str, Any]:
     from gateway.media.video import VideoLimits
-    from gateway.models import VideoDetector
+    from gateway.models import PatientDetector
     from gateway.pipelines.blur_video import blur_video
 
     progress = Progress(store, job)
@@ -176,7 +176,7 @@ def _blur(
             fd_path(source),
             fd_path(out),
             BlurOptions(**job.options),
-            VideoDetector.from_settings(settings, patience=MODEL_PATIENCE),
+            PatientDetector.from_settings(settings, patience=MODEL_PATIENCE),
             VideoLimits(pixels=settings.max_video_pixels, seconds=settings.max_video_seconds),
             progress=progress,
             interval=settings.detect_interval,

@@ -14,9 +14,11 @@ import pytest
 
 from gateway import stopping
 from gateway.http import readiness
+from gateway.http.flows import Services
 from gateway.http.rendering import Renderer
 from gateway.jobs.queue import JobQueue
 from gateway.logs import JsonFormatter, request_id
+from gateway.settings import Settings
 from gateway.storage import Storage
 from tests.servers import free_port
 from tests.unit.http_fakes import JPEG, app_of, services_of
@@ -33,6 +35,13 @@ def test_ready(client):
     ok = {"ok": True, "detail": "ok"}
     names = ("model", "storage", "queue", "renderer")
     assert answer.json == {"ready": True, "checks": dict.fromkeys(names, ok)}
+
+
+def test_all_models_that_a_request_may_need_are_checked():
+    models = Services.connect(Settings()).models
+    assert [model.name for model in models] == [
+        *("face_detector", "face_detector_jobs", "rigger", "classifier")
+    ]
 
 
 def test_not_ready_says_what_and_recovers_by_itself(client, services):

@@ -8,7 +8,7 @@ import pytest
 
 from gateway import deadline
 from gateway.errors import DeadlineExceeded
-from gateway.models import FaceDetector, VideoDetector
+from gateway.models import FaceDetector, PatientDetector
 from tests.played_pod import PlayedModel
 
 
@@ -37,8 +37,24 @@ def test_no_call_outlasts_the_time_that_its_request_has(model):
 @pytest.mark.parametrize("there", [True, False])
 def test_videos_ask_the_copy_that_yields_to_photos_where_there_is_one(model, there):
     model.missing = "" if there else "_jobs"
-    detector = VideoDetector(model.url, model.url)
+    detector = PatientDetector(model.url, model.url)
     for _ in range(2):
         assert len(detector.detect_encoded(b"x", 0.2)) == 1
     copy, plain = "/predictions/face_detector_jobs", "/predictions/face_detector"
     assert model.asked == ([copy, copy] if there else [copy, plain, plain])
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_it_is_as_ready_as_the_one_that_it_asks(model, there):
+    model.missing = "" if there else "_jobs"
+    assert PatientDetector(model.url, model.url).ready() is None
+
+
+def test_a_copy_that_comes_later_is_looked_at(model):
+    detector = PatientDetector(model.url, model.url)
+    model.missing = ("_detector", "_jobs")
+    assert detector.ready() == "the model server answers 404"
+    model.missing = "_jobs"
+    assert detector.ready() is None
+    model.missing = "_detector"
+    assert detector.ready() is None
