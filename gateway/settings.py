@@ -249,7 +249,11 @@ class Settings:
         _natural,
     )
     receive_timeout: float = _knob(
-        60.0, "s", "how long a client may be silent amid a body, or not read its answer", _positive
+        60.0,
+        "s",
+        "how long a client may leave its answer unread, or be silent amid a body; a receive rate"
+        " ends the latter sooner",
+        _positive,
     )
     receive_rate: int = _knob(
         16 * 1024,
