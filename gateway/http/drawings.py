@@ -258,7 +258,7 @@ def _photo(services: Services, incoming: Incoming) -> Iterator[BinaryIO]:
 
 
 def _check_picture(services: Services, head: bytes, size: int) -> None:
-    if image_format(head[:HEAD_BYTES]) is None:
+    if image_format(head) is None:
         raise UnsupportedMedia(
             "this is no picture that we read; JPEG, PNG, WebP, HEIC, AVIF and GIF are"
         )

@@ -14,7 +14,7 @@ from flask import Request
 from gateway.admission import Admission, Gate
 from gateway.http.base64_body import LETTERS
 from gateway.media.dimensions import pixels
-from gateway.media.sniff import HEAD_BYTES, is_moving, sniff
+from gateway.media.sniff import is_moving, sniff
 
 _LOOK = 8 * 1024  # bytes of the body
 # From so many bytes or pixels on a photo is large: it takes many times a small one's time.
@@ -36,14 +36,14 @@ def turn_away(request: Request, gates: Admission) -> None:
     head = _file_in(request.environ["wsgi.input"].peek(min(_LOOK, size)))
     if request.is_json:
         size = size * 3 // 4
-    if sniff(head[:HEAD_BYTES]) == "image":
+    if sniff(head) == "image":
         gate_of(gates, head, size).check()
 
 
 def gate_of(gates: Admission, head: bytes, size: int) -> Gate:
     """The gate of a picture of ``size`` bytes that begins with ``head``; the more of it, the
     likelier are its pixels in sight."""
-    large = size > _LARGE or (pixels(head) or 0) > _LARGE_PIXELS or is_moving(head[:HEAD_BYTES])
+    large = size > _LARGE or (pixels(head) or 0) > _LARGE_PIXELS or is_moving(head)
     return gates.large_photos if large else gates.photos
 
 

@@ -35,7 +35,7 @@ from gateway.http.rendering import Rendered, Renderer
 from gateway.http.views import photo_view
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.store import Job, leave_to_sweep
-from gateway.media.sniff import HEAD_BYTES, sniff
+from gateway.media.sniff import sniff
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import Settings
 from gateway.storage import RESULTS, Storage, new_token, upload_key
@@ -169,7 +169,7 @@ def forget(services: Services, job: Job) -> None:
 
 
 def _kind(head: bytes, size: int, settings: Settings) -> str:
-    kind = sniff(head[:HEAD_BYTES])
+    kind = sniff(head)
     if kind is None:
         raise UnsupportedMedia(
             "this is no photo or video that we read; JPEG, PNG, WebP, HEIC, AVIF, GIF,"

@@ -6,7 +6,7 @@ decodes checks for itself: this only tells large work from small.
 
 from __future__ import annotations
 
-from gateway.media.sniff import HEAD_BYTES, image_format
+from gateway.media.sniff import image_format
 
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG's frame headers among its markers
 _BARE = {0x01, *range(0xD0, 0xD9)}  # its markers without a length
@@ -15,7 +15,7 @@ _MOST = 200  # segments or boxes that are looked at
 
 def pixels(head: bytes) -> int | None:
     """Width × height of the picture that begins with ``head``; None where it is not in sight."""
-    kind = image_format(head[:HEAD_BYTES])
+    kind = image_format(head)
     size: tuple[int, int] | None = None
     if kind == "png" and len(head) >= 24:
         size = _big(head, 16, 4), _big(head, 20, 4)

@@ -18,7 +18,7 @@ from gateway.media.image_heif import open_avif, open_heif
 from gateway.media.image_jpeg import open_jpeg
 from gateway.media.image_png import open_png
 from gateway.media.image_webp import open_webp
-from gateway.media.sniff import HEAD_BYTES, ImageFormat, image_format
+from gateway.media.sniff import ImageFormat, image_format
 
 __all__ = ["Encoded", "ImageLimits", "Picture", "encode", "open_picture"]
 
@@ -41,7 +41,7 @@ def open_picture(data: bytes, limits: ImageLimits) -> Picture:
     """
     if not data:
         raise EmptyUpload("the file is empty")
-    kind = image_format(data[:HEAD_BYTES])
+    kind = image_format(data)
     if kind is None:
         raise UnsupportedMedia("this is not a JPEG, PNG, WebP, GIF, HEIC/HEIF or AVIF picture")
     if len(data) > limits.bytes:

@@ -11,7 +11,7 @@ from typing import Literal
 ImageFormat = Literal["jpeg", "png", "webp", "gif", "heif", "avif"]
 
 HEAD_BYTES = 4096
-"""How much of a file is enough for these functions."""
+"""How much of a file is enough for these functions, which look at no more."""
 
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
@@ -20,6 +20,7 @@ _QUICKTIME_BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 
 def image_format(head: bytes) -> ImageFormat | None:
     """The picture format that ``head`` (a file's first bytes) announces, else None."""
+    head = head[:HEAD_BYTES]
     if head.startswith(b"\xff\xd8\xff"):
         return "jpeg"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -32,7 +33,8 @@ def image_format(head: bytes) -> ImageFormat | None:
 
 
 def sniff(head: bytes) -> Literal["image", "video"] | None:
-    """Whether ``head`` (up to 4 KiB from a file's start) begins a picture or a video we read."""
+    """Whether ``head`` (a file's first bytes) begins a picture or a video we read."""
+    head = head[:HEAD_BYTES]
     if image_format(head):
         return "image"
     if head.startswith(b"\x1a\x45\xdf\xa3"):  # EBML: Matroska and WebM
@@ -48,7 +50,8 @@ def sniff(head: bytes) -> Literal["image", "video"] | None:
 
 
 def is_moving(head: bytes) -> bool:
-    """Whether ``head`` begins a picture that may have many frames, in constant time."""
+    """Whether ``head`` begins a picture that may have many frames."""
+    head = head[:HEAD_BYTES]
     if head[8:12] == b"WEBP":
         return head[12:16] == b"VP8X" and bool(head[20:21]) and bool(head[20] & 2)
     if head.startswith(b"\x89PNG"):

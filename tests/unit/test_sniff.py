@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.media.sniff import image_format, sniff
+from gateway.media.sniff import HEAD_BYTES, image_format, is_moving, sniff
 
 
 def ftyp(major: bytes, *compatible: bytes) -> bytes:
@@ -73,3 +73,11 @@ def test_other_files(head: bytes) -> None:
 def test_any_bytes_are_answered(head: bytes) -> None:
     assert sniff(head) in {"image", "video", None}
     assert sniff(b"\0\0\0\x18ftyp" + head) in {"image", "video"}
+
+
+def test_only_the_first_bytes_are_looked_at() -> None:
+    png = b"\x89PNG\r\n\x1a\n"
+    assert is_moving(png + b"acTL")
+    assert not is_moving(png + bytes(HEAD_BYTES) + b"acTL")
+    packets = TS[:188] * (HEAD_BYTES // 188 + 1)
+    assert sniff(packets + b"what is no packet") == "video"
