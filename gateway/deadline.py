@@ -3,13 +3,19 @@
 A client says so in a header: ``X-Request-Timeout`` in seconds, or, written by an Envoy in
 front, ``x-envoy-expected-rq-timeout-ms``. Everything that is waited for is bounded by what is
 left, and work that cannot end in time is not begun.
+
+Time limits of sockets only see silence, not a server that sends a byte a second, say. In the
+gateway, where waiting is gevent's, a whole call can be given up; elsewhere a job's own deadline
+kills its process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 
 from gateway.errors import BadRequest, DeadlineExceeded
@@ -60,3 +66,38 @@ def check(early: float = 0.0) -> None:
     from now on."""
     if left() <= early:
         raise DeadlineExceeded("the time that the request gave for its answer is over")
+
+
+@contextlib.contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError out of a block that waits for sockets for longer than that.
+
+    0 and infinity wait for ever, and so does a process without gevent's sockets.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    if seconds in (0, math.inf) or monkey is None or not monkey.is_module_patched("socket"):
+        yield
+        return
+    from gevent import Timeout
+
+    timeout = Timeout(seconds)
+    try:
+        with timeout:
+            yield
+    except Timeout as over:
+        if over is not timeout:
+            raise
+        raise TimeoutError(f"not within {seconds:g} s") from None
+
+
+@contextlib.contextmanager
+def bounded(seconds: float) -> Iterator[None]:
+    """As :func:`at_most`; DeadlineExceeded when the present request has less time than that."""
+    limit = min(seconds or math.inf, left())
+    check()
+    try:
+        with at_most(limit):
+            yield
+    except TimeoutError:
+        check()
+        raise

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import math
 import re
 import secrets
 import time
@@ -37,11 +36,11 @@ from botocore.exceptions import (
 )
 from botocore.loaders import create_loader
 
-from gateway import deadline, metrics, traces
+from gateway import metrics, traces
 from gateway.access.owner import own_key
 from gateway.clocks import StoreClock
+from gateway.deadline import at_most, bounded
 from gateway.errors import NotFound, StorageUnavailable
-from gateway.patience import at_most
 from gateway.settings import MIB, Settings
 
 UPLOADS = "uploads/"
@@ -225,7 +224,7 @@ class Storage:
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects, whatever the request's deadline; those already gone are no error."""
-        with _asking("delete"), at_most(self._patience_with(0)):
+        with _asking("delete"), at_most(self._patience):
             for key in keys:
                 self._client.delete_object(Bucket=self._bucket, Key=key)
 
@@ -327,7 +326,7 @@ class Storage:
         that is the operator's business. It is never given a public policy.
         """
         try:
-            with at_most(self._patience_with(0)):
+            with at_most(self._patience):
                 self._client.head_bucket(Bucket=self._bucket)
         except ClientError as error:
             code = error.response["Error"]["Code"]
@@ -344,25 +343,7 @@ class Storage:
         """As long as a call may take that moves ``size`` bytes, then TimeoutError; and no longer
         than the present request has, then DeadlineExceeded.
         """
-        left = deadline.left()
-        patience = self._patience_with(size)
-        return _within(left) if left < (patience or math.inf) else at_most(patience)
-
-    def _patience_with(self, size: int) -> float:
-        """Seconds for a call that moves so many bytes; 0 for ever."""
-        return self._patience and self._patience + size / _SLOWEST
-
-
-@contextlib.contextmanager
-def _within(left: float) -> Iterator[None]:
-    """Raise DeadlineExceeded out of a block that takes longer than what is left to the request."""
-    deadline.check()
-    try:
-        with at_most(left):
-            yield
-    except TimeoutError:
-        deadline.check()
-        raise
+        return bounded(self._patience and self._patience + size / _SLOWEST)
 
 
 def _because(fault: str | None) -> str:

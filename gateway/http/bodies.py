@@ -8,9 +8,9 @@ from typing import Any
 from flask import Request
 
 from gateway.admission import Held
+from gateway.deadline import at_most
 from gateway.errors import BadRequest
 from gateway.http.turns import TurnTaking
-from gateway.patience import at_most
 
 BEHIND = 10.0  # seconds that a body may be late
 

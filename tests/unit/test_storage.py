@@ -256,7 +256,7 @@ def test_a_request_waits_for_the_store_no_longer_than_it_has(settings, monkeypat
         deadline.start(-1.0)
         raise TimeoutError
 
-    monkeypatch.setattr("gateway.storage.at_most", too_long)
+    monkeypatch.setattr("gateway.deadline.at_most", too_long)
     deadline.start(5.0)
     with pytest.raises(DeadlineExceeded):
         CALLS[name](storage)
