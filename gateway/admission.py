@@ -25,14 +25,12 @@ from dataclasses import dataclass
 
 from gateway import deadline, metrics
 from gateway.errors import Busy, ClientGone
-from gateway.settings import MIB, Settings, processes
+from gateway.settings import Settings, processes
 
 _ROWS = 256  # processes of a gateway, at most
-_COLUMNS = 16  # numbers that each keeps, at most
+COLUMNS = 16
+"""Numbers that each process keeps: the gates' from the first on, the last that of bodies."""
 _NEWEST = 0.2  # weight of the newest measurement in the mean
-_LITTLE = MIB  # bytes of a body up to which it is small
-_ROOM = 8  # of all bytes of bodies, one of so many is for small ones only
-_STAY = 5.0  # seconds that a large body is here, for as long as none was seen
 
 
 class Board:
@@ -42,7 +40,7 @@ class Board:
     """
 
     def __init__(self) -> None:
-        self._cells = memoryview(mmap.mmap(-1, 8 * _ROWS * (_COLUMNS + 1))).cast("q")
+        self._cells = memoryview(mmap.mmap(-1, 8 * _ROWS * (COLUMNS + 1))).cast("q")
         self._row = 0
 
     def sit(self, row: int) -> None:
@@ -51,7 +49,7 @@ class Board:
 
     def wipe(self, row: int) -> None:
         """Forget what a dead process had written."""
-        for column in range(_COLUMNS):
+        for column in range(COLUMNS):
             self._cells[column * _ROWS + row] = 0
 
     def add(self, column: int, count: int) -> None:
@@ -64,11 +62,11 @@ class Board:
 
     def mean(self, column: int) -> float:
         """Seconds, a mean that all keep together; 0 where nothing was measured yet."""
-        return self._cells[_COLUMNS * _ROWS + column] / 1e6
+        return self._cells[COLUMNS * _ROWS + column] / 1e6
 
     def learn(self, column: int, seconds: float) -> None:
         """Take a measurement into it; of two that come at once one is lost, which is no harm."""
-        cell = _COLUMNS * _ROWS + column
+        cell = COLUMNS * _ROWS + column
         mean, newest = self._cells[cell], max(1, round(1e6 * seconds))
         self._cells[cell] = round(mean + _NEWEST * (newest - mean)) if mean else newest
 
@@ -257,85 +255,6 @@ class Gate(Places):
             self._board.add(self._column + 1, -1)
 
 
-class Receiving:
-    """Bytes of bodies that are coming in or lie spooled, counted as they come.
-
-    Large ones leave some room to the others, however many they are.
-    """
-
-    def __init__(self, board: Board, column: int, most: int) -> None:
-        """most: bytes at once."""
-        self._board, self._column, self._most = board, column, most
-
-    @property
-    def inside(self) -> int:
-        """How many bytes are here, in all processes."""
-        return self._board.total(self._column)
-
-    @contextlib.contextmanager
-    def entered(self, size: int | None) -> Iterator[Held]:
-        """Take in a body that says it has ``size`` bytes, None when it does not say, in the block.
-
-        Raises:
-            Busy: with it, too many bytes would be here.
-        """
-        if size != 0:
-            self.check(size or 1)
-        held = Held(self)
-        try:
-            yield held
-        finally:
-            held.release()
-
-    def check(self, more: int, own: int = 0) -> None:
-        """Raise Busy when ``more`` bytes do not fit, of a body with ``own`` bytes here already;
-        alone it may have as many as it likes.
-        """
-        there = self.inside
-        size = own + more
-        most = self._most - (self._most // _ROOM if size > _LITTLE else 0)
-        if there > own and there + more > most:
-            metrics.refused("uploads")
-            stay = self._board.mean(self._column) or _STAY
-            wait = max(1, math.ceil(stay * min(1.0, (there + more - most) / there)))
-            raise Busy(
-                f"too many files are coming in at once; try again in {wait} s", retry_after=wait
-            )
-
-    def count(self, more: int) -> None:
-        """So many more bytes are here, or fewer."""
-        self._board.add(self._column, more)
-
-    def stayed(self, seconds: float) -> None:
-        """A large body has been here for so long."""
-        self._board.learn(self._column, seconds)
-
-
-class Held:
-    """What is here of one body."""
-
-    def __init__(self, receiving: Receiving) -> None:
-        self._receiving = receiving
-        self._size, self._begun = 0, time.monotonic()
-
-    def grow(self, count: int) -> None:
-        """So many more bytes came.
-
-        Raises:
-            Busy: there is no room for them.
-        """
-        self._receiving.check(count, self._size)
-        self._receiving.count(count)
-        self._size += count
-
-    def release(self) -> None:
-        """All of it is gone."""
-        self._receiving.count(-self._size)
-        if self._size > _LITTLE:
-            self._receiving.stayed(time.monotonic() - self._begun)
-        self._size = 0
-
-
 class Admission:
     """All gates of a pod, sized from its settings and its cores.
 
@@ -367,8 +286,3 @@ class Admission:
             "drawings", large, settings.max_drawings_in_flight or 8 * places, later, 2.0
         )
         self.fetches = Places("fetched images", board, next(columns), most=images, seconds=1.0)
-        self.receiving = Receiving(
-            board,
-            next(columns),
-            settings.max_receiving_bytes or 4 * settings.max_upload_bytes,
-        )

@@ -33,7 +33,7 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.request_class = SpoolingRequest
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    observe.register(app, settings, services.gates.receiving)
+    observe.register(app, settings, services.receiving)
     problems.register(app, settings)
     cors.register(app, settings)
     access.register(app, settings)

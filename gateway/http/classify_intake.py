@@ -16,8 +16,8 @@ from flask import Request
 
 from gateway.errors import BadRequest, EmptyUpload, TooLarge, UnsupportedMedia
 from gateway.http import base64_body
-from gateway.http.bodies import let_go
 from gateway.http.intake import NOT_OPTIONS, body_limits, check_size, length_of, mapped_body
+from gateway.http.receiving import let_go
 from gateway.settings import Settings
 
 _WANTED = "a 'file', an 'image_url' or an 'upload_id'"

@@ -31,6 +31,7 @@ from gateway.fetch.fetcher import Fetcher
 from gateway.http import hangups
 from gateway.http.first_look import gate_of
 from gateway.http.intake import HEAD, Incoming, check_size
+from gateway.http.receiving import Receiving
 from gateway.http.rendering import Rendered, Renderer
 from gateway.http.views import photo_view
 from gateway.jobs.queue import JobQueue
@@ -61,9 +62,11 @@ class Services:
     board: Board = field(default_factory=Board)
     fetcher: Fetcher = field(init=False)
     gates: Admission = field(init=False)
+    receiving: Receiving = field(init=False)
 
     def __post_init__(self) -> None:
         self.gates = Admission(self.settings, self.board)
+        self.receiving = Receiving(self.settings, self.board)
         self.fetcher = Fetcher.from_settings(self.settings)
 
     @classmethod

@@ -23,7 +23,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from gateway.errors import BadOption, BadRequest, EmptyUpload, TooLarge, UnsupportedMedia
 from gateway.http.base64_body import Body, take_apart
-from gateway.http.bodies import let_go
+from gateway.http.receiving import let_go
 from gateway.http.turns import PIECE
 from gateway.settings import MIB, Settings
 

@@ -14,12 +14,11 @@ from typing import Any
 from flask import Flask, Response, g, request
 
 from gateway import deadline, logs, metrics, traces
-from gateway.admission import Receiving
 from gateway.carry import REQUEST_ID
 from gateway.http import hangups
-from gateway.http.bodies import BEHIND, Body, Pace
 from gateway.http.headers import secure
 from gateway.http.intake import check_declared_length
+from gateway.http.receiving import BEHIND, Pace, ReceivedBody, Receiving
 from gateway.settings import MIB, Settings
 
 log = logging.getLogger("gateway.requests")
@@ -38,9 +37,9 @@ def register(app: Flask, settings: Settings, receiving: Receiving) -> None:
         g.begun = time.perf_counter()
         given = request.headers.get(REQUEST_ID, "")
         logs.request_id.set(given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex)
-        g.spans = contextlib.ExitStack()
+        g.entered = contextlib.ExitStack()
         if _route() not in _QUIET:
-            g.span = g.spans.enter_context(
+            g.span = g.entered.enter_context(
                 traces.span(
                     f"{request.method} {_route()}",
                     "server",
@@ -55,9 +54,9 @@ def register(app: Flask, settings: Settings, receiving: Receiving) -> None:
         deadline.start(math.inf)  # a connection's next request is in the same context
         deadline.start(deadline.asked(dict(request.headers)))
         check_declared_length(request, settings)
-        held = g.spans.enter_context(receiving.entered(_body_size()))
+        held = g.entered.enter_context(receiving.take_in(_body_size()))
         pace = Pace(settings.receive_rate, min(BEHIND, settings.receive_timeout))
-        request.environ["wsgi.input"] = Body(request.environ["wsgi.input"], held, pace)
+        request.environ["wsgi.input"] = ReceivedBody(request.environ["wsgi.input"], held, pace)
 
     @app.after_request
     def end(response: Response) -> Response:
@@ -84,7 +83,7 @@ def register(app: Flask, settings: Settings, receiving: Receiving) -> None:
 
     @app.teardown_request
     def leave(_error: BaseException | None) -> None:
-        g.spans.close()
+        g.entered.close()
 
 
 def _body_size() -> int | None:
@@ -105,7 +104,7 @@ def _mind_unread_body(response: Response) -> None:
     see the reset instead of the answer; so for a moment the rest is read and dropped.
     """
     body = request.environ["wsgi.input"]
-    read, slow = (body.count, body.slow) if isinstance(body, Body) else (0, False)
+    read, slow = (body.count, body.slow) if isinstance(body, ReceivedBody) else (0, False)
     if "HTTP_TRANSFER_ENCODING" in request.environ:
         if response.status_code < 400:
             return

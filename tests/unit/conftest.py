@@ -1,6 +1,7 @@
 """What holds for all tests of pure code."""
 
 import os
+import time
 
 import pytest
 
@@ -24,3 +25,11 @@ def services(settings):
 def client(services):
     """The gateway's application, asked without a socket."""
     return app_of(services).test_client()
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """The clock, which stands still; its only item are the seconds."""
+    seconds = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
+    return seconds

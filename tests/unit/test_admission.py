@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import time
 
 import pytest
 
@@ -20,8 +19,7 @@ from gateway.errors import (
     ModelUnavailable,
     RendererFailed,
 )
-from gateway.http.bodies import Pace
-from gateway.settings import MIB, Settings
+from gateway.settings import Settings
 
 SETTINGS = Settings(renderer_large_url="http://127.0.0.1:1")
 
@@ -44,14 +42,6 @@ def fill():
                 stack.enter_context(gate.at_work())
 
         yield enter
-
-
-@pytest.fixture
-def now(monkeypatch):
-    """The clock, which stands still; its only item are the seconds."""
-    seconds = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
-    return seconds
 
 
 def gates(**changed):
@@ -211,79 +201,6 @@ def test_processes_count_together_and_a_dead_one_leaves_nothing():
     assert board.total(0) == 6
     board.wipe(4)
     assert board.total(0) == 1
-
-
-@pytest.fixture
-def receiving():
-    return gates(max_receiving_bytes=16 * MIB).receiving
-
-
-def test_bodies_count_by_what_has_come_of_them(receiving):
-    with receiving.entered(14 * MIB) as one, receiving.entered(None) as other:
-        with receiving.entered(14 * MIB):  # nothing has come yet
-            pass
-        one.grow(10 * MIB)
-        other.grow(3 * MIB)
-        with pytest.raises(Busy):
-            other.grow(2 * MIB)
-        with pytest.raises(Busy):
-            receiving.entered(2 * MIB).__enter__()
-        assert receiving.inside == 13 * MIB
-        one.release()
-        other.grow(2 * MIB)
-    assert receiving.inside == 0
-
-
-def test_large_bodies_leave_room_to_small_ones(receiving):
-    with receiving.entered(None) as large, receiving.entered(MIB) as small:
-        small.grow(1)
-        large.grow(14 * MIB - 1)
-        with pytest.raises(Busy):
-            large.grow(1)
-        small.grow(MIB - 1)
-        with receiving.entered(MIB) as another, receiving.entered(0):
-            another.grow(MIB)
-            with pytest.raises(Busy):
-                receiving.entered(2).__enter__()
-
-
-def test_a_body_alone_may_be_as_large_as_it_likes(receiving):
-    with receiving.entered(50 * MIB) as body:  # the check of its size is somebody else's
-        body.grow(50 * MIB)
-
-
-def test_a_body_too_many_is_told_when_it_fits_by_how_long_others_stay(receiving, now):
-    with receiving.entered(None) as body:
-        body.grow(14 * MIB)
-        now[0] += 100
-    with receiving.entered(None) as body:
-        body.grow(14 * MIB)
-        with pytest.raises(Busy) as refused:
-            receiving.entered(7 * MIB).__enter__()
-    assert refused.value.retry_after == 50
-
-
-def test_a_body_may_be_late_but_not_slow():
-    pace = Pace(1000, 10.0)
-    assert pace.allowed(2000) == 12.0
-    pace.came(2000, 11.9)
-    with pytest.raises(TimeoutError):
-        pace.came(100, 0.3)
-
-
-def test_what_came_fast_is_no_excuse_for_long():
-    pace = Pace(1000, 10.0)
-    pace.came(10**9, 1.0)
-    assert pace.allowed(0) == 10.0
-    pace.came(0, 9.9)
-    with pytest.raises(TimeoutError):
-        pace.came(0, 0.2)
-
-
-def test_no_rate_is_no_limit():
-    pace = Pace(0, 10.0)
-    pace.came(0, 1000.0)
-    assert pace.allowed(65536) == 0
 
 
 @pytest.mark.parametrize(

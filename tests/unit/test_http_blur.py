@@ -322,7 +322,7 @@ def test_nothing_of_a_video_stays_while_its_client_waits(client, services):
     def end():
         wait_for(services.queue.store.live_ids)
         time.sleep(0.2)  # so that the client waits
-        inside.append(services.gates.receiving.inside)
+        inside.append(services.receiving.inside)
         spooled.append(services.renderer.probed.closed)
         services.queue.cancel(services.queue.get(services.queue.store.live_ids().pop()))
 
