@@ -151,7 +151,10 @@ class KeyRing:
                 self._stamp = stamp
                 self._keys = self._read()
                 log.info("API keys were read anew: %d", len(self._keys))
-        except (OSError, ValueError) as error:
+        except (OSError, UnicodeError) as error:
+            kind = type(error).__name__
+            log.error("the file of API keys cannot be read, the old keys stay: %s", kind)
+        except ValueError as error:
             log.error("the file of API keys cannot be used, the old keys stay: %s", error)
         return self._keys
 
