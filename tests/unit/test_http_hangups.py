@@ -48,6 +48,10 @@ def metric(pod, name):
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
 
 
+def gone(pod, route):
+    return metric(pod, f'masquerade_requests_total{{method="POST",route="{route}",status="499"}}')
+
+
 def test_a_waiting_photo_whose_client_hung_up_is_not_rendered(pod):
     pod.model.delay = 1.5
     asked = len(pod.model.asked)
@@ -64,16 +68,11 @@ def test_a_waiting_photo_whose_client_hung_up_is_not_rendered(pod):
 
 def test_a_photo_at_work_is_given_up_with_its_client(pod):
     pod.model.delay = 1.0
-    before = metric(pod, 'masquerade_requests_total{method="POST",route="/v1/blur",status="499"}')
+    before = gone(pod, "/v1/blur")
     with pod.connection(photo()):
         wait_for(lambda: pod.model.waiting)
     wait_for(lambda: metric(pod, "masquerade_photos_in_flight") == 0, seconds=0.9)
-    after = metric(pod, 'masquerade_requests_total{method="POST",route="/v1/blur",status="499"}')
-    assert after == before + 1
-
-
-def gone(pod, route):
-    return metric(pod, f'masquerade_requests_total{{method="POST",route="{route}",status="499"}}')
+    assert gone(pod, "/v1/blur") == before + 1
 
 
 def test_a_picture_is_not_fetched_for_a_client_that_hung_up(pod):
