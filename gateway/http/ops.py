@@ -16,7 +16,7 @@ from gateway.http.readiness import CHECKS, Readiness
 from gateway.models import ModelServer
 
 _PAGE = Path(__file__).parent / "page"
-_PROBED = 5.0  # seconds that /metrics may repeat what the last probe of /readyz has found
+_PROBED = 5.0  # seconds that /metrics may repeat what was found last, mostly by a probe of /readyz
 
 
 def blueprint(services: Services) -> Blueprint:
