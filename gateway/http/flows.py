@@ -102,14 +102,14 @@ def blur_sent(services: Services, incoming: Incoming, options: BlurOptions) -> d
             return _blur_photo(services, gate, file, incoming.size, options)
     probes = services.gates.probes
     with probes.entered(), probes.at_work() as work:
-        info = services.renderer.probe(file)
-        work.seconds = info.get("worked")
+        probed = services.renderer.probe(file)
+        work.seconds = probed.seconds
     key = upload_key(new_token())
     try:
         with hangups.giving_up():
             services.storage.put(key, file, "application/octet-stream")
         return services.queue.submit(
-            key, options.as_dict(), int(info.get("frames") or 0), owner.get()
+            key, options.as_dict(), int(probed.meta.get("frames") or 0), owner.get()
         )
     except BaseException as error:
         undo(services, error, key)

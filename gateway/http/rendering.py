@@ -61,6 +61,17 @@ class Rendered:
 
 
 @dataclass(frozen=True)
+class Probed:
+    """What a video is like; meta: width, height, frames (an estimate), seconds of it.
+
+    ``seconds``: what it took of a renderer process.
+    """
+
+    meta: dict[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Piece:
     """One record of a drawing's answer; see ``gateway.renderer_drawings``.
 
@@ -147,9 +158,12 @@ class Renderer:
                 meta = json.loads(turn.read(answer, int(answer.headers[META_LENGTH])))
                 return Shown(turn.read(answer, _LONGEST_SHOWN), meta, _worked(answer))
 
-    def probe(self, file: IO[bytes]) -> dict[str, Any]:
-        """Check a video in an open file; answers width, height, frames (estimate), seconds, and
-        ``worked``: what it took of a renderer process (seconds)."""
+    def probe(self, file: IO[bytes]) -> Probed:
+        """Check a video in an open file.
+
+        Raises:
+            MasqueradeError: whatever the renderer found wrong with it, or with itself.
+        """
         file.flush()
         path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
         asked = json.dumps({"path": path}).encode()
@@ -158,7 +172,7 @@ class Renderer:
             json_sent = {"Content-Type": "application/json"}
             answer = self._call(turn, self._url + "/probe", asked, json_sent)
             with contextlib.closing(answer):
-                return {**json.loads(turn.read(answer, MIB)), "worked": _worked(answer)}
+                return Probed(json.loads(turn.read(answer, MIB)), _worked(answer))
 
     def drawing(self, task: IO[bytes]) -> Generator[Piece, None, None]:
         """Do a task of ``gateway.renderer_drawings``, a file of records; pieces come as made.

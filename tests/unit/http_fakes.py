@@ -17,7 +17,7 @@ from gateway import renderer_drawings
 from gateway.app import create_app
 from gateway.http.flows import Services
 from gateway.http.records import Records
-from gateway.http.rendering import Piece, Rendered, Shown
+from gateway.http.rendering import Piece, Probed, Rendered, Shown
 from gateway.jobs.queue import JobQueue
 from gateway.media.images import ImageLimits
 from gateway.models import Classified, FoundFigure
@@ -68,7 +68,7 @@ class FakeRenderer:
         self.probed = file
         if self.fault:
             raise self.fault
-        return {"width": 8, "height": 6, "frames": 30, "seconds": 1.0}
+        return Probed({"width": 8, "height": 6, "frames": 30, "seconds": 1.0}, 0.7)
 
     def drawing(self, task):
         """The renderer's own work, done here, with a played rigger."""
