@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 from gateway import deadline, metrics
 from gateway.errors import Busy, ClientGone
+from gateway.media.dimensions import is_large
 from gateway.settings import Settings, processes
 
 _ROWS = 256  # processes of a gateway, at most
@@ -286,3 +287,7 @@ class Admission:
             "drawings", large, settings.max_drawings_in_flight or 8 * places, later, 2.0
         )
         self.fetches = Places("fetched images", board, next(columns), most=images, seconds=1.0)
+
+    def of_photo(self, head: bytes, size: int) -> Gate:
+        """The gate of a picture of ``size`` bytes that begins with ``head``."""
+        return self.large_photos if is_large(head, size) else self.photos

@@ -11,15 +11,11 @@ import re
 
 from flask import Request
 
-from gateway.admission import Admission, Gate
+from gateway.admission import Admission
 from gateway.http.base64_body import LETTERS
-from gateway.media.dimensions import pixels
-from gateway.media.sniff import is_moving, sniff
+from gateway.media.sniff import sniff
 
 _LOOK = 8 * 1024  # bytes of the body
-# From so many bytes or pixels on a photo is large: it takes many times a small one's time.
-_LARGE = 1024 * 1024
-_LARGE_PIXELS = 4_000_000
 _PART = re.compile(rb'name="?file"?[;\r\n]')
 _MEMBER = re.compile(rb'"file"\s*:\s*"(?:data:[^,"]{0,200},)?([A-Za-z0-9+/_\\-]{16,})')
 
@@ -37,14 +33,7 @@ def turn_away(request: Request, gates: Admission) -> None:
     if request.is_json:
         size = size * 3 // 4
     if sniff(head) == "image":
-        gate_of(gates, head, size).check()
-
-
-def gate_of(gates: Admission, head: bytes, size: int) -> Gate:
-    """The gate of a picture of ``size`` bytes that begins with ``head``; the more of it, the
-    likelier are its pixels in sight."""
-    large = size > _LARGE or (pixels(head) or 0) > _LARGE_PIXELS or is_moving(head)
-    return gates.large_photos if large else gates.photos
+        gates.of_photo(head, size).check()
 
 
 def _file_in(body: bytes) -> bytes:

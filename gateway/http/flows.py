@@ -29,7 +29,6 @@ from gateway.errors import (
 )
 from gateway.fetch.fetcher import Fetcher
 from gateway.http import hangups
-from gateway.http.first_look import gate_of
 from gateway.http.intake import HEAD, Incoming, check_size
 from gateway.http.receiving import Receiving
 from gateway.http.rendering import Rendered, Renderer
@@ -97,7 +96,7 @@ def blur_sent(services: Services, incoming: Incoming, options: BlurOptions) -> d
     assert file is not None
     head = incoming.head()
     if _kind(head, incoming.size, services.settings) == "image":
-        gate = gate_of(services.gates, head, incoming.size)
+        gate = services.gates.of_photo(head, incoming.size)
         with gate.entered():
             return _blur_photo(services, gate, file, incoming.size, options)
     probes = services.gates.probes
@@ -130,7 +129,7 @@ def blur_uploaded(services: Services, upload_id: str, options: BlurOptions) -> d
         head = storage.head(key, min(HEAD, size))
         if _kind(head, size, settings) == "video":
             return services.queue.submit(key, options.as_dict(), owner=owner.get())
-        gate = gate_of(services.gates, head, size)
+        gate = services.gates.of_photo(head, size)
         with gate.entered(), tempfile.TemporaryFile() as file:
             with hangups.giving_up():
                 storage.fetch(key, file)

@@ -1,4 +1,4 @@
-"""How many pixels a picture has, as far as its first bytes say; nothing is decoded or believed.
+"""How much work a picture is, as far as its first bytes say; nothing is decoded or believed.
 
 Pure Python and a bounded number of steps, because it runs on the gateway's event loop. Whoever
 decodes checks for itself: this only tells large work from small.
@@ -6,11 +6,20 @@ decodes checks for itself: this only tells large work from small.
 
 from __future__ import annotations
 
-from gateway.media.sniff import image_format
+from gateway.media.sniff import image_format, is_moving
 
+# From so many bytes or pixels on a photo is large: it takes many times a small one's time.
+_LARGE = 1024 * 1024
+_LARGE_PIXELS = 4_000_000
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG's frame headers among its markers
 _BARE = {0x01, *range(0xD0, 0xD9)}  # its markers without a length
 _MOST = 200  # segments or boxes that are looked at
+
+
+def is_large(head: bytes, size: int) -> bool:
+    """Whether a picture of ``size`` bytes that begins with ``head`` is much work; the more of it,
+    the likelier are its pixels in sight."""
+    return size > _LARGE or (pixels(head) or 0) > _LARGE_PIXELS or is_moving(head)
 
 
 def pixels(head: bytes) -> int | None:

@@ -140,7 +140,7 @@ def _first_look(data: bytes) -> None:
     assert seen in data or len(seen) <= len(data) * 3 // 4
     if b"\r\n\r\n" not in data and b'"' not in data:
         assert not seen
-    first_look.gate_of(GATES, seen, len(data))
+    GATES.of_photo(seen, len(data))
 
 
 def _keys(data: bytes) -> None:

@@ -148,7 +148,7 @@ def test_base64_is_judged_by_the_file_early_and_late(settings, size):
     client = app_of(services).test_client()
     data = JPEG + bytes(size - len(JPEG))
     gates = services.gates
-    right = first_look.gate_of(gates, data[:4096], size)
+    right = gates.of_photo(data[:4096], size)
     (wrong,) = {gates.photos, gates.large_photos} - {right}
     with wrong.entered(wrong.most):
         assert client.post("/v1/blur", data=in_json(data), **JSON).status_code == 200
