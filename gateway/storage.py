@@ -1,11 +1,7 @@
-"""The object store: uploads, results, presigned URLs. The only module that knows boto3.
+"""The object store: objects, and presigned URLs to them. The only module that knows boto3.
 
-Keys of ours are ``uploads/<token>``, ``motions/<token>`` and, under ``results/<token>/``,
-``rigs/<token>/`` and ``work/<token>/``, plain names; a token has 192 random bits and no
-such key carries a user's file name. Where clients have API keys, the tokens of uploads, motions
-and rigs follow their owner's mark (:mod:`gateway.access.owner`). Batches read and write keys of
-their owner's choice. Nothing is ever public: clients get presigned URLs that promise no more
-life than the credentials behind them have.
+Nothing is ever public: clients get presigned URLs that promise no more life than the credentials
+behind them have.
 """
 
 from __future__ import annotations
@@ -13,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import re
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -37,20 +31,11 @@ from botocore.exceptions import (
 from botocore.loaders import create_loader
 
 from gateway import metrics, traces
-from gateway.access.owner import own_key
 from gateway.clocks import StoreClock
 from gateway.deadline import at_most, bounded
 from gateway.errors import NotFound, StorageUnavailable
 from gateway.settings import MIB, Settings
 
-UPLOADS = "uploads/"
-RESULTS = "results/"
-RIGS = "rigs/"
-MOTIONS = "motions/"
-WORK = "work/"
-OURS = (UPLOADS, RESULTS, RIGS, MOTIONS, WORK)
-"""Prefixes that are nobody's input or output."""
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 _LONGEST_LIFE = 7 * 86400  # seconds, the most that SigV4 allows
 _SILENCE = 20.0  # seconds without a byte after which a connection is given up
 _SLOWEST = 4 * MIB  # bytes a second that a patient caller expects at least
@@ -81,27 +66,6 @@ class Stored:
     modified: datetime
     etag: str = ""
     note: Mapping[str, str] = field(default_factory=dict)
-
-
-def new_token() -> str:
-    """An unguessable name: 24 random bytes as 32 URL-safe characters."""
-    return secrets.token_urlsafe(24)
-
-
-def is_token(text: str) -> bool:
-    """Whether this may be one of :func:`new_token`."""
-    return _TOKEN.fullmatch(text) is not None
-
-
-def upload_key(upload_id: str) -> str:
-    """The key behind an upload id of the present owner's.
-
-    Raises:
-        NotFound: not an id that we ever gave out, so no look-up is tried.
-    """
-    if not is_token(upload_id):
-        raise NotFound("no such upload; ask POST /v1/uploads for one")
-    return own_key(UPLOADS, upload_id)
 
 
 class Storage:

@@ -14,9 +14,9 @@ from gateway.http.first_look import turn_away
 from gateway.http.intake import read_json, receive, wait_seconds
 from gateway.http.views import instant, job_view
 from gateway.jobs.store import Job
+from gateway.object_names import new_token, upload_key
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import MIB
-from gateway.storage import new_token, upload_key
 
 _LONGEST_WISH = 64 * 1024  # bytes of JSON
 _ANSWERING = 0.1  # seconds before a request's deadline in which it is told how far its job is

@@ -23,8 +23,8 @@ from gateway.http.classify_intake import Asked, Image
 from gateway.http.flows import Services, delete, dropped_on_failure
 from gateway.http.intake import check_size
 from gateway.media.sniff import HEAD_BYTES, image_format
+from gateway.object_names import upload_key
 from gateway.pipelines.classify_image import ClassifyOptions, highest
-from gateway.storage import upload_key
 
 _AT_ONCE = 4  # images of one request
 _OURS = (429, 499, 500, 503)  # errors that are not about one image

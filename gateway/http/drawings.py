@@ -25,8 +25,8 @@ from gateway.http.rig_store import Rig
 from gateway.http.views import instant
 from gateway.http.wishes import Wish, is_own, unknown_motion
 from gateway.media.sniff import HEAD_BYTES, image_format
+from gateway.object_names import MOTIONS, RESULTS, new_token, upload_key
 from gateway.pipelines.rig_pictures import PICTURES
-from gateway.storage import MOTIONS, RESULTS, new_token, upload_key
 
 _KEPT = ("box", "score", "joints", "place")
 _STORING = 4  # objects put into the bucket at once, per drawing

@@ -36,9 +36,10 @@ from gateway.http.views import photo_view
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.store import Job, leave_to_sweep
 from gateway.media.sniff import sniff
+from gateway.object_names import RESULTS, new_token, upload_key
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import Settings
-from gateway.storage import RESULTS, Storage, new_token, upload_key
+from gateway.storage import Storage
 
 if TYPE_CHECKING:
     from gateway.models import Classifier

@@ -18,9 +18,9 @@ from gateway.http import drawings
 from gateway.http.flows import Services
 from gateway.http.records import append, record
 from gateway.http.views import instant
+from gateway.object_names import MOTIONS, is_token
 from gateway.pipelines.own_motion import PARTS, measure
 from gateway.settings import MIB
-from gateway.storage import MOTIONS, is_token
 
 _LONGEST_BODY = MAX_BYTES + 2 * MIB
 

@@ -15,7 +15,8 @@ from typing import Any
 from gateway.access.owner import own_key
 from gateway.errors import NotFound
 from gateway.http.views import instant
-from gateway.storage import RIGS, Storage, is_token
+from gateway.object_names import RIGS, is_token
+from gateway.storage import Storage
 
 _JSON = "rig.json"
 

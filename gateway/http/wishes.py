@@ -9,9 +9,9 @@ from typing import Any
 from gateway.choices import FIGURES
 from gateway.drawings.motions import NAMES
 from gateway.errors import BadOption
+from gateway.object_names import is_token
 from gateway.pipelines.options import AnimateOptions
 from gateway.pipelines.rig_drawing import MAX_FIGURES
-from gateway.storage import is_token
 
 MAX_MOTIONS = 8
 OPTIONS = ("motions", "format", "background", "size", "figures")

@@ -19,7 +19,7 @@ from gateway.errors import Conflict
 from gateway.jobs import batch_scripts as scripts
 from gateway.jobs.spec import Spec
 from gateway.jobs.store import LIVE, Status, redis_errors
-from gateway.storage import new_token
+from gateway.object_names import new_token
 
 LIST, TRAIN = "list", "train"
 """The first task of a batch, and the only one of a training."""

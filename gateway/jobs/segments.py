@@ -18,7 +18,7 @@ from gateway.jobs.batches import item_of, join_key
 from gateway.jobs.kept import Kept
 from gateway.jobs.rendering import MP4, Outcome, Told, Work, plan_record, video_record
 from gateway.jobs.tasks import MODEL_PATIENCE, fd_path
-from gateway.storage import WORK
+from gateway.object_names import WORK
 
 KEPT = Kept()
 """The worker's, and known to the work-horses that it forks."""

@@ -23,7 +23,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from gateway.errors import Conflict, QueueUnavailable
-from gateway.storage import new_token
+from gateway.object_names import new_token
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,9 @@ from gateway.jobs.batches import Batch
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.store import redis_errors
 from gateway.jobs.trees import open_tree
+from gateway.object_names import MOTIONS, RESULTS, RIGS, UPLOADS, WORK
 from gateway.settings import Settings
-from gateway.storage import MOTIONS, RESULTS, RIGS, UPLOADS, WORK, Storage, Stored
+from gateway.storage import Storage, Stored
 
 log = logging.getLogger(__name__)
 

@@ -45,9 +45,10 @@ from gateway.errors import (
 from gateway.jobs.progress import Progress
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.store import Job, JobStore, leave_to_sweep
+from gateway.object_names import RESULTS, new_token
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import Settings
-from gateway.storage import RESULTS, Storage, may_recover, new_token
+from gateway.storage import Storage, may_recover
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from redis import Redis
 
 from gateway.logs import JsonFormatter
-from gateway.storage import new_token
+from gateway.object_names import new_token
 from tests.leaks import ENTRY, NAME, SECRET
 from tests.service import media
 

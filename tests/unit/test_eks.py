@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from gateway.object_names import OURS
 from gateway.settings import Settings
-from gateway.storage import OURS
 from tests.kustomize import K8S, containers, objects, one, pod_of
 
 EKS = K8S.parent / "eks"

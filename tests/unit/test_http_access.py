@@ -14,8 +14,8 @@ import urllib3
 from gateway.access.keys import digest_of, new_key
 from gateway.http import openapi
 from gateway.logs import JsonFormatter
+from gateway.object_names import MOTIONS, RESULTS, RIGS, UPLOADS, new_token
 from gateway.settings import Settings
-from gateway.storage import MOTIONS, RESULTS, RIGS, UPLOADS, new_token
 from tests.batch_standin import photo
 from tests.servers import keys
 from tests.unit.http_fakes import JPEG, MP4, app_of, form, page, refused, services_of

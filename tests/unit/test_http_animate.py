@@ -18,7 +18,7 @@ from gateway.drawings.motions import NAMES
 from gateway.errors import BadMotion, ClientGone, DeadlineExceeded, ModelUnavailable
 from gateway.http import animate, drawings, hangups
 from gateway.http.rendering import Piece
-from gateway.storage import MOTIONS, RESULTS, RIGS, UPLOADS
+from gateway.object_names import MOTIONS, RESULTS, RIGS, UPLOADS
 from tests.servers import keys
 from tests.unit.drawings_figures import MOTION_CONFIG, bvh, retarget_config
 from tests.unit.http_fakes import FakeRigger, app_of, page, refused, services_of

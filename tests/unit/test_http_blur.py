@@ -17,7 +17,8 @@ import pytest
 
 from gateway.errors import BadMedia, DeadlineExceeded, ModelUnavailable, RendererFailed
 from gateway.http import intake
-from gateway.storage import UPLOADS, Storage
+from gateway.object_names import UPLOADS
+from gateway.storage import Storage
 from tests.servers import free_port, keys, wait_for
 from tests.unit.http_fakes import (
     FACE,

@@ -20,9 +20,10 @@ from gateway.fetch.faults import SourceBroken
 from gateway.fetch.fetcher import Fetcher
 from gateway.http import classifying
 from gateway.http.base64_body import take_all_apart
+from gateway.object_names import UPLOADS, new_token
 from gateway.pipelines.review import Review
 from gateway.settings import Settings
-from gateway.storage import UPLOADS, Storage, new_token
+from gateway.storage import Storage
 from tests.hostile import hostile_server
 from tests.servers import keys, wait_for
 from tests.unit.http_fakes import FakeJudge, app_of, page, services_of

@@ -13,7 +13,7 @@ import urllib3
 
 from gateway.http import jobs
 from gateway.jobs.queue import JobQueue
-from gateway.storage import RESULTS, UPLOADS, new_token
+from gateway.object_names import RESULTS, UPLOADS, new_token
 from tests.servers import free_port, keys
 from tests.unit.http_fakes import app_of, services_of
 

@@ -14,7 +14,8 @@ import urllib3
 
 from gateway.drawings.character import PARENTS
 from gateway.errors import DeadlineExceeded, ModelUnavailable, NoFigure, RendererFailed
-from gateway.storage import RIGS, UPLOADS, Storage
+from gateway.object_names import RIGS, UPLOADS
+from gateway.storage import Storage
 from tests.servers import free_port, keys
 from tests.unit.http_fakes import FakeRigger, app_of, page, refused, services_of
 

@@ -8,7 +8,7 @@ import pytest
 import urllib3
 
 from gateway.errors import BadMedia, ModelUnavailable, RendererFailed
-from gateway.storage import UPLOADS, new_token
+from gateway.object_names import UPLOADS, new_token
 from tests.servers import keys
 from tests.unit.http_fakes import (
     JPEG,

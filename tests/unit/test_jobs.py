@@ -20,7 +20,8 @@ from gateway.errors import BadMedia, Busy, DiskFull, StorageUnavailable
 from gateway.jobs import sweep, tasks
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.tasks import Chances
-from gateway.storage import UPLOADS, Storage, new_token
+from gateway.object_names import UPLOADS, new_token
+from gateway.storage import Storage
 from tests import worker_standin
 from tests.servers import as_env, free_port, keys, process, wait_for
 

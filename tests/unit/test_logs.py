@@ -14,7 +14,8 @@ from rq.serializers import JSONSerializer
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.worker import VideoWorker
 from gateway.logs import JsonFormatter
-from gateway.storage import Storage, new_token
+from gateway.object_names import new_token
+from gateway.storage import Storage
 from tests.leaks import NAME
 from tests.servers import free_port
 from tests.unit.http_fakes import app_of, services_of

@@ -16,8 +16,9 @@ from botocore.stub import Stubber
 
 from gateway import deadline
 from gateway.errors import DeadlineExceeded, NotFound, StorageUnavailable
+from gateway.object_names import UPLOADS, new_token, upload_key
 from gateway.settings import MIB, Settings
-from gateway.storage import UPLOADS, Storage, new_token, upload_key
+from gateway.storage import Storage
 from tests.servers import free_port, keys
 
 
