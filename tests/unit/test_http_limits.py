@@ -149,10 +149,10 @@ def silent():
 @pytest.mark.parametrize("how", ["gone", "silent"])
 def test_limits_hold_while_redis_is_away_and_nothing_waits_for_it(key_of, silent, how):
     port = silent if how == "silent" else free_port()
-    client = key_of("rate=3/hour", redis_url=f"redis://127.0.0.1:{port}/0")
+    client = key_of("rate=3/day", redis_url=f"redis://127.0.0.1:{port}/0")
     begun = time.monotonic()
     assert [motions(client).status_code for _ in range(5)] == [200] * 3 + [429] * 2
-    assert time.monotonic() - begun < 0.6
+    assert time.monotonic() - begun < 1.5  # five that waited would take 2 s
     assert int(motions(client).headers["Retry-After"]) > 60
 
 
