@@ -8,6 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+PART = ".*.part"
+"""What the name of a file that is not whole yet looks like."""
+
 
 @contextmanager
 def replacing(target: Path, parts: Path | None = None) -> Iterator[BinaryIO]:

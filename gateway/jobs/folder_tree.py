@@ -10,12 +10,13 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from gateway.errors import EmptyInput, Forbidden, NotFound, is_disk_full
 from gateway.jobs.tree import Copied, Entry, Note
-from gateway.replacing import replacing
+from gateway.replacing import PART, replacing
 from gateway.settings import MIB
 from gateway.storage import Link
 
@@ -34,6 +35,7 @@ class FolderTree:
 
     def __init__(self, folder: Path, root: Path) -> None:
         self._folder, self._root = folder, root
+        self._parts = folder / _PARTS
         self.url = str(folder).rstrip("/") + "/"
 
     def check(self) -> None:
@@ -44,6 +46,7 @@ class FolderTree:
     def probe(self) -> None:
         """See :class:`Tree`."""
         with _may(f"write {self._folder}"):
+            self._inside(self._parts)
             above = next(p for p in (self._folder, *self._folder.parents) if p.exists())
             tempfile.TemporaryFile(dir=above).close()
 
@@ -114,13 +117,12 @@ class FolderTree:
         told = self._folder / _NOTES / f"{name}.json"
         target = self._folder / name
         with _may("write this file"):
-            for place in (told, target):
-                if not place.parent.resolve().is_relative_to(self._root):
-                    raise Forbidden("a link in the output folder leads out of the allowed one")
+            for folder in (told.parent, target.parent, self._parts):
+                self._inside(folder)
             told.unlink(missing_ok=True)
-            with replacing(target, self._folder / _PARTS) as file:
+            with replacing(target, self._parts) as file:
                 shutil.copyfileobj(body, file, MIB)
-            with replacing(told, self._folder / _PARTS) as file:
+            with replacing(told, self._parts) as file:
                 file.write(json.dumps(dict(note)).encode())
 
     def link(self, name: str) -> Link | None:  # noqa: ARG002
@@ -131,11 +133,19 @@ class FolderTree:
         """See :class:`Tree`."""
         gone = 0
         with _may("write here"), contextlib.suppress(FileNotFoundError):
-            for part in os.scandir(self._folder / _PARTS):
-                if part.stat().st_mtime < before.timestamp():
+            self._inside(self._parts)
+            for part in os.scandir(self._parts):
+                ours = fnmatch(part.name, PART) and part.is_file(follow_symlinks=False)
+                if ours and part.stat(follow_symlinks=False).st_mtime < before.timestamp():
                     Path(part.path).unlink()
                     gone += 1
         return gone
+
+    def _inside(self, folder: Path) -> None:
+        """Raises Forbidden where links lead out of the allowed root."""
+        # Path.resolve stumbles over a circle of links, which the system will refuse.
+        if not Path(os.path.realpath(folder)).is_relative_to(self._root):
+            raise Forbidden("a link in the output folder leads out of the allowed one")
 
     def _open(self, name: str) -> BinaryIO:
         """The file behind a name, unless it lies outside, whatever links say meanwhile."""

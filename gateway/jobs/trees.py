@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from gateway.errors import BadOption, Forbidden
@@ -29,7 +30,7 @@ def open_tree(url: str, settings: Settings, storage: Storage) -> Tree:
             f"{url[:80]!r} is neither s3://bucket/prefix/ nor the absolute path of a folder"
         )
     roots = [Path(root) for root in settings.batch_roots.split(":") if root]
-    real = Path(url).resolve()
+    real = Path(os.path.realpath(url))  # Path.resolve stumbles over a circle of links
     for root in roots:
         if real.is_relative_to(root.resolve()):
             return FolderTree(real, root.resolve())
