@@ -7,8 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -52,22 +51,14 @@ class FolderTree:
 
     def entries(self, after: str = "") -> Iterator[Entry]:
         """See :class:`Tree`."""
-        done = tuple(after.split("/")) if after else ()
+        done = after.split("/") if after else ()
         try:
             if not self._folder.is_dir():
                 raise NotFound(f"there is no folder {self._folder}")
             found = os.scandir(self._folder)
         except OSError as error:
             raise Forbidden(f"the service may not read {self._folder}") from error
-        for entry in _walk(found):
-            parts = tuple(entry.name.rstrip("/").split("/"))
-            if parts > done and not entry.fault:
-                yield entry
-            # Told again rather than forgotten: it may have been readable until the cursor.
-            elif parts >= done[: len(parts)] and entry.fault:
-                # An escaped name sorts before the name itself, so as a cursor it skips nothing.
-                plain = os.fsencode(entry.name).decode("utf-8", "backslashreplace")
-                yield replace(entry, name=plain)
+        yield from _walk(found, done)
 
     def beside(self, name: str) -> list[str]:
         """See :class:`Tree`."""
@@ -172,14 +163,20 @@ def _may(act: str) -> Iterator[None]:
         raise Forbidden(f"the service may not {act} ({error.strerror})") from error
 
 
-def _walk(found: Iterable[os.DirEntry[str]], above: str = "") -> Iterator[Entry]:
+def _walk(
+    found: Iterable[os.DirEntry[str]], done: Sequence[str] = (), above: str = ""
+) -> Iterator[Entry]:
     """Files below the folder ``above`` whose entries these are, sorted by the parts of their
     names, and folders that cannot be read.
+
+    done: parts of a name; the files up to it are passed over, unseen.
     """
+    first, *rest = done or ("",)
     for entry in sorted(found, key=lambda entry: entry.name):
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or entry.name < first:
             continue
         name, fault = above + entry.name, _NOT_UTF_8 if _is_odd(entry.name) else ""
+        begun = entry.name == first
         try:
             if entry.is_dir(follow_symlinks=False):
                 name += "/"
@@ -193,10 +190,13 @@ def _walk(found: Iterable[os.DirEntry[str]], above: str = "") -> Iterator[Entry]
         except OSError as error:
             fault = f"the service may not read this ({error.strerror})"
         if fault:
-            yield Entry(name, fault=fault)
+            # Also what was begun, told again rather than forgotten: it may have been readable
+            # until then. An escaped name sorts before the name itself, so as a cursor it skips
+            # nothing.
+            yield Entry(os.fsencode(name).decode("utf-8", "backslashreplace"), fault=fault)
         elif name.endswith("/"):
-            yield from _walk(inside, name)
-        else:
+            yield from _walk(inside, rest if begun else (), name)
+        elif not begun:
             yield Entry(name, stat.st_size, _version(stat))
 
 

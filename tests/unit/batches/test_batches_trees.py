@@ -6,7 +6,8 @@ import dataclasses
 import errno
 import io
 import os
-from contextlib import nullcontext
+import random
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -137,6 +138,56 @@ def test_a_listing_goes_on_behind_a_name_that_is_not_utf_8(folders, storage):
     assert len(names) == 5
     for n, name in enumerate(names):
         assert set(names[n + 1 :]) <= {entry.name for entry in tree.entries(name)}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_listing_goes_on_behind_any_name(folders, storage, seed):
+    root, allowed, _ = folders
+    chance = random.Random(seed)
+
+    def name():
+        return "/".join(chance.choices(["a", "a-", "a.", "b", "é"], k=chance.randint(1, 4)))
+
+    for _ in range(30):
+        path = root / "in" / name()
+        with suppress(FileExistsError, NotADirectoryError, IsADirectoryError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
+    files = [path for path in (root / "in").rglob("*") if path.is_file()]
+    whole = sorted(path.relative_to(root / "in").parts for path in files)
+    tree = open_tree(f"{root}/in", allowed, storage)
+    assert [entry.name for entry in tree.entries()] == ["/".join(parts) for parts in whole]
+    for after in [*map("/".join, whole), *(name() for _ in range(50))]:
+        rest = ["/".join(parts) for parts in whole if parts > tuple(after.split("/"))]
+        assert [entry.name for entry in tree.entries(after)] == rest
+
+
+def test_a_listing_that_goes_on_looks_at_nothing_before(folders, storage, monkeypatch):
+    root, allowed, _ = folders
+    for name in ("a/1.jpg", "b/1.jpg", "b/2.jpg", "b/3.jpg", "c/1.jpg"):
+        (root / "in" / name).parent.mkdir(exist_ok=True)
+        (root / "in" / name).write_bytes(photo())
+    looked, real = [], os.scandir
+
+    class Entry:
+        def __init__(self, entry):
+            self._entry = entry
+
+        def __getattr__(self, name):
+            if name == "stat":
+                looked.append(Path(self.path))
+            return getattr(self._entry, name)
+
+    def scandir(path):
+        looked.append(Path(path))
+        return [Entry(entry) for entry in real(path)]
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    tree = open_tree(f"{root}/in", allowed, storage)
+    assert [entry.name for entry in tree.entries("b/2.jpg")] == ["b/3.jpg", "c/1.jpg"]
+    assert [str(path.relative_to(root)) for path in looked] == [
+        *("in", "in/b", "in/b/2.jpg", "in/b/3.jpg", "in/c", "in/c/1.jpg"),
+    ]
 
 
 def test_an_object_that_may_not_be_read_is_told(
