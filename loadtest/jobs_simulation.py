@@ -95,7 +95,7 @@ def simulate(setup: Setup) -> Seen:
             queue = JobQueue(settings)
             wish = {"pipeline": "blur", "input": f"{folder}/in", "output": f"{folder}/out"}
             begun = time.monotonic()
-            batch = queue.batches.submit(parse(wish, settings, Storage(settings)))
+            batch, _ = queue.batches.submit(parse(wish, settings, Storage(settings)))
             with _pool(folder, setup.workers, settings) as pool:
                 killed = _under_fire(setup, queue, batch, pool, redis)
             seconds = time.monotonic() - begun

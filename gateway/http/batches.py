@@ -37,7 +37,7 @@ def blueprint(services: flows.Services) -> Blueprint:
         launcher_for(settings).check(
             max(spec.workers, 1), spec.device, spec.gpus, training=spec.pipeline == "train"
         )
-        batch, new = batches.create(spec, owner.get())
+        batch, new = batches.submit(spec, owner.get())
         _launch(services, batch, new)
         return jsonify(view_of(services, batch)), 202, {"Location": f"/v1/jobs/{batch.id}"}
 

@@ -8,7 +8,6 @@ video that was begun, or lets a batch begin, goes before them.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -33,7 +32,6 @@ from gateway.settings import Settings
 log = logging.getLogger(__name__)
 
 _CHUNK = 500
-_ON_ITS_WAY = 10  # seconds between a new record and its message, at the very most
 _GRACE = 120  # seconds between a training's own deadline and ours
 _TASK = "gateway.jobs.batch_tasks.work"
 # Seconds that RQ's dashboard shows a message that has ended; our records stay. Not 0 for those
@@ -56,22 +54,16 @@ class BatchQueue:
         self.store = BatchStore(redis, settings.batch_ttl)
         self._settings = settings
 
-    def submit(self, spec: Spec, owner: str = "") -> Batch:
-        """Queue a batch; see :meth:`create`."""
-        return self.create(spec, owner)[0]
-
-    def create(self, spec: Spec, owner: str = "") -> tuple[Batch, bool]:
+    def submit(self, spec: Spec, owner: str = "") -> tuple[Batch, bool]:
         """Queue a batch, and True; the live one that asks for just the same, and False.
 
         Raises:
             Conflict: a live batch writes other things to the same output.
         """
         batch, new = self.store.create(spec, self._settings.queue_name, owner)
-        # Also for an old one: the first to submit it may have died right before this. One
-        # that is done by now does nothing when its message comes again; a young one's is just
-        # on its way, and two of it would be worked on twice.
-        if new or time.time() - batch.created_at > _ON_ITS_WAY:
-            self.ensure(batch.id, [first_task(spec)])
+        # Also for an old one: the first to submit it may have died right before this. A task
+        # that is done by now does nothing when its message comes again.
+        self.ensure(batch.id, [first_task(spec)])
         return batch, new
 
     def get(self, batch_id: str) -> Batch:

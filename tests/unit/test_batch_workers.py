@@ -40,7 +40,7 @@ def submit(settings, storage):
             storage.put(f"in/{name}", io.BytesIO(body), "a/b")
         bucket = settings.s3_bucket
         raw = {"pipeline": "blur", "input": f"s3://{bucket}/in/", "output": f"s3://{bucket}/out/"}
-        return jobs.batches.submit(spec.parse(raw, settings, storage))
+        return jobs.batches.submit(spec.parse(raw, settings, storage))[0]
 
     return submit
 

@@ -47,7 +47,7 @@ def storage(settings):
 def submit(root, queue, settings, storage):
     def submit(**params):
         raw = {"pipeline": "train", "model": "toy", "params": params}
-        return queue.batches.submit(spec.parse(raw, settings, storage))
+        return queue.batches.submit(spec.parse(raw, settings, storage))[0]
 
     return submit
 

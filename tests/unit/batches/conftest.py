@@ -35,7 +35,7 @@ def submit(queue, settings, storage):
     def submit(**changes):
         bucket = settings.s3_bucket
         raw = {"pipeline": "blur", "input": f"s3://{bucket}/in/", "output": f"s3://{bucket}/out/"}
-        return queue.submit(spec.parse({**raw, **changes}, settings, storage))
+        return queue.submit(spec.parse({**raw, **changes}, settings, storage))[0]
 
     return submit
 
@@ -49,7 +49,7 @@ def folders(settings, storage, queue, tmp_path):
 
     def submit(**changes):
         raw = {"pipeline": "blur", "input": f"{root}/in", "output": f"{root}/out", **changes}
-        return queue.submit(spec.parse(raw, allowed, storage))
+        return queue.submit(spec.parse(raw, allowed, storage))[0]
 
     return root, allowed, submit
 

@@ -29,6 +29,34 @@ def lose(queue, batch, key):
     queue.rq.fetch_job(message_id(batch.id, key)).delete()
 
 
+def test_what_is_submitted_again_is_queued_where_its_message_was_lost(queue, submit, put):
+    put({"a.jpg": photo()})
+    batch = submit()
+    lose(queue, batch, "list")
+    assert submit().id == batch.id
+    assert waiting(queue) == ["list"]
+
+
+def test_what_is_submitted_again_is_not_queued_where_somebody_has_it(queue, submit, put):
+    put({"a.jpg": photo()})
+    batch = submit()
+    assert submit().id == batch.id
+    assert waiting(queue) == ["list"]
+    queue.rq.fetch_job(queue.rq.pop_job_id()).set_status("started")
+    assert submit().id == batch.id
+    assert waiting(queue) == []
+
+
+def test_what_is_submitted_again_is_not_listed_again(queue, submit, put, work):
+    put({"a.jpg": photo(), "b.jpg": photo()})
+    batch = submit()
+    work(most=2)
+    assert submit().id == batch.id
+    assert waiting(queue)[0] == "list"
+    work()
+    assert numbers(queue, batch)[1] == {"total": 2, "done": 2, "skipped": 0, "failed": 0}
+
+
 def test_a_join_is_queued_when_its_segments_are_done(queue, submit, put, work):
     put({"a.mp4": video(30)})
     submit()

@@ -17,7 +17,7 @@ from tests.servers import keys
 @pytest.fixture
 def train(queue, settings, storage, monkeypatch):
     """Submit a training and do it, with a run that is played."""
-    batch = queue.submit(spec.Spec(pipeline="train", model="rigger", params={"rate": 0.1}))
+    batch, _ = queue.submit(spec.Spec(pipeline="train", model="rigger", params={"rate": 0.1}))
 
     def train(run):
         monkeypatch.setattr(training, "run", run)
@@ -52,7 +52,7 @@ def test_a_training_runs_to_its_result(queue, train):
 )
 def test_outputs_lie_under_their_owners_name(queue, settings, storage, tmp_path, owner, folder):
     """Those of an earlier attempt, too, which this one finds done."""
-    batch = queue.submit(spec.Spec(pipeline="train", model="rigger"), owner)
+    batch, _ = queue.submit(spec.Spec(pipeline="train", model="rigger"), owner)
     Outputs.of(storage, owner, "cpu", "rigger", batch.id).finish({"step": 7})
     batch_tasks.attempt(batch.id, "train", settings, queue, storage, Chances(settings.job_retries))
     done = queue.get(batch.id)
