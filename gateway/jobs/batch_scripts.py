@@ -39,6 +39,7 @@ _COMMON = """
 local P, inputs, states, at, results = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local done, failed, pace, plans, left = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local live, places, counts, batches, dead = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
+local outputs = KEYS[16]
 local id, now, ttl = ARGV[1], ARGV[2], ARGV[3]
 
 local function is_live()
@@ -54,6 +55,7 @@ local function leave(status)
   redis.call('SREM', live, id)
   local place = redis.call('HGET', P, 'place')
   if redis.call('HGET', places, place) == id then redis.call('HDEL', places, place) end
+  if place ~= '' then redis.call('ZADD', outputs, now, place) end
   redis.call('HINCRBY', counts, 'batches_' .. status, 1)
   local letters = tonumber(redis.call('HGET', P, 'failed') or 0)
   if letters > 0 and status ~= 'cancelled' then redis.call('SADD', dead, id) end

@@ -130,9 +130,6 @@ class BatchStore:
         given = ["spec", text, "queue", queue, "owner", owner]
         args = (spec.place, first_task(spec), *given)
         found = self._run("CREATE", batch_id, *args, index=_index(owner)).decode()
-        if spec.output:
-            with redis_errors():
-                self.redis.zadd(scripts.OUTPUTS, {spec.output: time.time()})
         batch = self.get(found)
         if batch is None or batch.owner != owner:
             raise Conflict("another job is writing to this output")
@@ -215,18 +212,17 @@ class BatchStore:
             found: Any = self.redis.smembers(scripts.LIVE)
         return {item.decode() for item in found}
 
-    def outputs(self, before: float) -> list[str]:
-        """Where live batches write, and others have written; the latter until they were last
-        used before a moment (s since the epoch).
-        """
+    def outputs(self) -> set[str]:
+        """Where live batches write, and where ended ones did, until that is forgotten."""
         with redis_errors():
             live: Any = self.redis.hkeys(scripts.PLACES)
-            put = self.redis.pipeline()
-            if live:
-                put.zadd(scripts.OUTPUTS, dict.fromkeys(live, time.time()))
-            put.zremrangebyscore(scripts.OUTPUTS, "-inf", before)
-            put.zrange(scripts.OUTPUTS, 0, -1)
-            return [place.decode() for place in put.execute()[-1]]
+            ended: Any = self.redis.zrange(scripts.OUTPUTS, 0, -1)
+        return {place.decode() for place in (*live, *ended)}
+
+    def forget_outputs(self, before: float) -> None:
+        """Forget where batches wrote that ended before a moment (s since the epoch)."""
+        with redis_errors():
+            self.redis.zremrangebyscore(scripts.OUTPUTS, "-inf", before)
 
     def counts(self) -> dict[str, int]:
         """Totals since ever, over all batches."""
@@ -387,5 +383,5 @@ def _index(owner: str) -> str:
 def _keys(batch_id: str, index: str = scripts.BATCHES) -> list[str]:
     record = scripts.RECORD + batch_id
     companions = [f"{record}:{name}" for name in scripts.COMPANIONS]
-    shared = (scripts.LIVE, scripts.PLACES, scripts.COUNTS, index, scripts.DEAD)
+    shared = (scripts.LIVE, scripts.PLACES, scripts.COUNTS, index, scripts.DEAD, scripts.OUTPUTS)
     return [record, *companions, *shared]

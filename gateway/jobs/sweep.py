@@ -141,11 +141,13 @@ def old_parts(queue: JobQueue, storage: Storage, settings: Settings) -> int:
     """Delete what killed workers left half-written in outputs of batches; returns how much."""
     before = datetime.now(UTC) - _BROKEN_OFF
     gone = 0
-    for place in queue.batches.store.outputs((before - _BROKEN_OFF).timestamp()):
+    for place in queue.batches.store.outputs():
         try:
             gone += open_tree(place, settings, storage).tidy(before)
         except MasqueradeError as error:
             log.info("an output of a batch could not be tidied up: %s", error.code)
+    # For another day: it may be away now.
+    queue.batches.store.forget_outputs((before - _BROKEN_OFF).timestamp())
     return gone
 
 

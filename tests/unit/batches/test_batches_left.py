@@ -36,10 +36,6 @@ def test_uploads_broken_off_in_an_output_are_dropped(
     jobs = JobQueue(settings)
     assert sweep.old_parts(jobs, storage, own) == 0  # they may be at work
     monkeypatch.setattr(sweep, "_BROKEN_OFF", timedelta(seconds=-60))
-    assert jobs.batches.store.outputs(0) == [f"s3://{settings.s3_bucket}/out/"]
-    monkeypatch.setattr(
-        jobs.batches.store, "outputs", lambda _: [f"s3://{settings.s3_bucket}/out/"]
-    )
     assert sweep.old_parts(jobs, storage, own) == 1
     left = storage._client.list_multipart_uploads(Bucket=settings.s3_bucket)["Uploads"]
     assert [item["Key"] for item in left] == ["output/c.mp4"]
@@ -120,11 +116,28 @@ def test_a_circle_of_links_is_refused(folders, storage):
 
 def test_an_output_is_looked_after_while_it_is_used_and_for_a_while(queue, submit, put, settings):
     put({"a.jpg": photo()})
-    batch = submit()
+    batch, store = submit(), queue.store
     place = f"s3://{settings.s3_bucket}/out/"
-    assert queue.store.outputs(time.time() + 60) == []
-    assert queue.store.outputs(time.time() - 60) == [place]  # a live batch's comes back
+    store.forget_outputs(time.time() + 60)
+    assert store.outputs() == {place}
     queue.cancel(batch)
-    assert queue.store.outputs(time.time() - 60) == [place]
-    assert queue.store.outputs(time.time() + 60) == []
-    assert queue.store.outputs(0) == []
+    store.forget_outputs(time.time() - 60)
+    assert store.outputs() == {place}
+    store.forget_outputs(time.time() + 60)
+    assert store.outputs() == set()
+
+
+def test_an_output_that_nobody_was_there_to_tidy_up_is_tidied_once(
+    folders, settings, storage, queue, work
+):
+    root, allowed, submit = folders
+    (root / "in" / "a.jpg").write_bytes(photo())
+    submit()
+    work(batch_roots=allowed.batch_roots)
+    part = root / "out" / ".masquerade" / ".parts" / ".killed.part"
+    part.write_bytes(b"half")
+    age(part)
+    long_ago = dict.fromkeys(queue.store.outputs(), time.time() - 9 * 86400)
+    queue.redis.zadd("masquerade:batches:outputs", long_ago)
+    assert sweep.old_parts(JobQueue(settings), storage, allowed) == 1
+    assert queue.store.outputs() == set()
