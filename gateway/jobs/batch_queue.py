@@ -148,7 +148,11 @@ class BatchQueue:
         Returns how many tasks that were. Nothing is lost this way when a process dies between
         a record and its message, or Redis has lost its last second.
         """
-        return sum(self._mend(batch, chunk) for chunk in _chunks(self.store.states(batch.id)))
+        lost, cursor = self.mend_part(batch, 0)
+        while cursor:
+            found, cursor = self.mend_part(batch, cursor)
+            lost += found
+        return lost
 
     def mend_part(self, batch: Batch, cursor: int) -> tuple[int, int]:
         """The same for about a thousand of its tasks.

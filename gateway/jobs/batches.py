@@ -308,9 +308,11 @@ class BatchStore:
 
     def states(self, batch_id: str) -> Iterator[tuple[str, str]]:
         """Every task with its state."""
-        with redis_errors():
-            for key, state in self.redis.hscan_iter(_keys(batch_id)[2], count=1000):
-                yield key.decode(), state.decode()
+        cursor, found = self.some_states(batch_id, 0)
+        yield from found
+        while cursor:
+            cursor, found = self.some_states(batch_id, cursor)
+            yield from found
 
     def some_states(self, batch_id: str, cursor: int) -> tuple[int, list[tuple[str, str]]]:
         """About a thousand of them, and the cursor of the next ones, 0 after the last."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,8 +29,9 @@ log = logging.getLogger(__name__)
 _SOON, _OFTEN, _SELDOM = 10, 30, 3600  # seconds between two sweeps of a kind, over all workers
 _LATE = 300  # seconds in which a write that was given up may still arrive
 _MARGIN = timedelta(minutes=15)  # for a request that is just taking an upload in
-_PARTS = 10  # thousands of tasks that are looked at in one round while others are at work
+_ROUND = 10  # thousands of tasks that are looked at in one round while others are at work
 _MENDED = "masquerade:mended"  # batch and cursor from which the next round goes on
+_BEHIND = "~"  # sorts behind all that ids are made of
 _BROKEN_OFF = timedelta(days=1)  # longer than any write takes
 _SETTLING = 60  # seconds in which a new record's message may still be on its way
 _ENDED = (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED, JobStatus.FINISHED)
@@ -98,32 +98,28 @@ def lost_tasks(queue: JobQueue, settings: Settings) -> int:
     batches = queue.batches
     found = (batches.store.get(batch_id) for batch_id in sorted(batches.store.live_ids()))
     ours = [b for b in found if b is not None and b.live and b.queue == settings.queue_name]
-    mended = sum(map(batches.mend, ours)) if batches.idle() else _mend_parts(queue, ours)
+    mended = sum(map(batches.mend, ours)) if batches.idle() else _mend_round(queue, ours)
     if mended:
         log.warning("%d tasks whose messages were lost are queued again", mended)
     return mended
 
 
-def _mend_parts(queue: JobQueue, ours: Sequence[Batch]) -> int:
+def _mend_round(queue: JobQueue, ours: Sequence[Batch]) -> int:
     """Go on where the last round, whoever's it was, has stopped."""
     with redis_errors():
         place: Any = queue.redis.get(_MENDED)
-    batch_id, _, cursor = (place or b"").decode().partition(" ")
-    at = bisect_left(ours, batch_id, key=lambda batch: batch.id)
-    mended = 0
-    for _ in range(_PARTS):
-        if at >= len(ours):
-            batch_id = ""
+    at, _, text = (place or b"").decode().partition(" ")
+    cursor, mended = int(text or 0), 0
+    for _ in range(_ROUND):
+        batch = next((batch for batch in ours if batch.id >= at), None)
+        if batch is None:
+            at = ""
             break
-        if ours[at].id != batch_id:
-            batch_id, cursor = ours[at].id, "0"
-        found, after = queue.batches.mend_part(ours[at], int(cursor))
-        mended, cursor = mended + found, str(after)
-        if not after:
-            at += 1
-            batch_id = ours[at].id if at < len(ours) else ""
+        found, cursor = queue.batches.mend_part(batch, cursor if batch.id == at else 0)
+        mended += found
+        at = batch.id if cursor else batch.id + _BEHIND
     with redis_errors():
-        queue.redis.set(_MENDED, f"{batch_id} {cursor}", ex=_SELDOM)
+        queue.redis.set(_MENDED, f"{at} {cursor}", ex=_SELDOM)
     return mended
 
 

@@ -103,7 +103,7 @@ def test_what_is_lost_is_found_while_others_wait(queue, jobs, settings, submit, 
 
 
 def test_many_tasks_are_looked_at_a_part_at_a_time(queue, jobs, settings, submit, put, monkeypatch):
-    monkeypatch.setattr(sweep, "_PARTS", 1)
+    monkeypatch.setattr(sweep, "_ROUND", 1)
     put({"a.jpg": photo()})
     for n in range(2):
         batch = submit(output=f"s3://{settings.s3_bucket}/out{n}/")
