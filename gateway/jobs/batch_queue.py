@@ -123,12 +123,9 @@ class BatchQueue:
             put.delete(*(self._message_key(batch_id, key) for key in missing))
             urgent = [key for key in reversed(missing) if is_urgent(key)]
             usual = [key for key in missing if not is_urgent(key)]
-            for queue, chosen in (
-                (self.rq, [key for key in (*urgent, *usual) if key != TRAIN]),
-                (self.training, [key for key in usual if key == TRAIN]),
-            ):
-                messages = [self._message(batch_id, key) for key in chosen]
-                queue.enqueue_many(messages, pipeline=put)
+            queue = self.training if usual == [TRAIN] else self.rq
+            messages = [self._message(batch_id, key) for key in (*urgent, *usual)]
+            queue.enqueue_many(messages, pipeline=put)
             try:
                 put.execute()
             except WatchError:
