@@ -223,6 +223,11 @@ def message_id(batch_id: str, key: str) -> str:
     return f"{batch_id}-{key}"
 
 
+def task_of(message: str) -> tuple[str, str]:
+    """The batch and the key of a task, by RQ's id of it."""
+    return message[:32], message[33:]
+
+
 def is_urgent(key: str) -> bool:
     """Whether a task goes before those that wait: what lists, and all of a split video."""
     return key == LIST or bool(item_of(key))

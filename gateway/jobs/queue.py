@@ -31,7 +31,7 @@ from rq.serializers import JSONSerializer
 from gateway import carry
 from gateway.access.owner import NO_SUCH_JOB
 from gateway.errors import NotFound
-from gateway.jobs.batch_queue import BatchQueue, is_idle, is_urgent
+from gateway.jobs.batch_queue import BatchQueue, is_idle, is_urgent, task_of
 from gateway.jobs.store import Job, JobStore, redis_errors
 from gateway.settings import Settings
 from gateway.training.process import can_train
@@ -268,7 +268,7 @@ class JobQueue:
 
         Either the very first has, or the first of those that were not put before others.
         """
-        usual = (message for message in front if not is_urgent(message.decode()[33:]))
+        usual = (each for each in front if not is_urgent(task_of(each.decode())[1]))
         return max(map(self._age, {*front[:1], *islice(usual, 1)}), default=0.0)
 
     def _age(self, message: bytes) -> float:

@@ -16,6 +16,7 @@ from gateway.cli.show_jobs import sheet
 from gateway.errors import BadOption, LauncherUnavailable
 from gateway.http import batches as routes
 from gateway.jobs import batch_tasks
+from gateway.jobs.batch_queue import task_of
 from gateway.jobs.batches import item_key
 from gateway.jobs.tasks import Chances
 from tests import batch_standin
@@ -51,9 +52,8 @@ def work(services, monkeypatch):
             message = queue.rq.pop_job_id()
             if found := queue.rq.fetch_job(message):
                 found.delete()
-            batch_tasks.attempt(
-                message[:32], message[33:], settings, queue, services.storage, Chances(0)
-            )
+            batch_id, key = task_of(message)
+            batch_tasks.attempt(batch_id, key, settings, queue, services.storage, Chances(0))
             most -= 1
 
     return work

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from gateway.jobs import batch_tasks, spec, tasks
+from gateway.jobs.batch_queue import task_of
 from gateway.jobs.queue import JobQueue
 from gateway.storage import Storage
 from tests import batch_standin
@@ -74,7 +75,7 @@ def work(queue, settings, storage, played):
             if not queue.depth():
                 return
             message = queue.rq.pop_job_id()
-            batch_id, key = message[:32], message[33:]
+            batch_id, key = task_of(message)
             job = queue.rq.fetch_job(message)
             if job is None:
                 continue

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from gateway.jobs import batch_tasks, sweep
-from gateway.jobs.batch_queue import message_id
+from gateway.jobs.batch_queue import message_id, task_of
 from gateway.jobs.batches import item_key, join_key, segment_keys
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.tasks import Chances
@@ -21,7 +21,7 @@ def jobs(settings):
 
 def waiting(queue):
     """The tasks that wait, the next one first."""
-    return [message[33:] for message in queue.rq.get_job_ids()]
+    return [task_of(message)[1] for message in queue.rq.get_job_ids()]
 
 
 def lose(queue, batch, key):
