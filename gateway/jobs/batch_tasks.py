@@ -26,7 +26,7 @@ from gateway.jobs.batch_queue import BatchQueue
 from gateway.jobs.batches import LIST, TRAIN, Running
 from gateway.jobs.progress import TaskProgress
 from gateway.jobs.queue import JobQueue
-from gateway.jobs.rendering import Outcome, Work
+from gateway.jobs.work import Outcome, Work
 from gateway.settings import Settings
 from gateway.storage import Storage
 

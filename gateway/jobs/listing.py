@@ -7,9 +7,9 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from gateway.errors import Cancelled, EmptyInput
-from gateway.jobs.rendering import Outcome, Work
 from gateway.jobs.tasks import Paused
 from gateway.jobs.trees import Entry
+from gateway.jobs.work import Outcome, Work
 from gateway.media.names import is_media
 
 PAGE = 1000
@@ -50,7 +50,7 @@ def _entries(work: Work) -> Iterator[Entry]:
     """What lies in the input, but not what this batch writes into a part of it."""
     spec = work.task.batch.spec
     own = spec.output.removeprefix(spec.input) if spec.output.startswith(spec.input) else None
-    for entry in work.tree(spec.input).entries(work.task.batch.cursor):
+    for entry in work.source.entries(work.task.batch.cursor):
         if own is None or not entry.name.startswith(own):
             yield entry
 

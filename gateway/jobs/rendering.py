@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import io
-import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import IO, Any, BinaryIO
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import IO, Any
 
 from gateway.errors import Cancelled, EmptyUpload, Forbidden, TooLarge, UnsupportedMedia
-from gateway.jobs.batch_queue import BatchQueue
-from gateway.jobs.batches import Ending, Running, segment_keys
+from gateway.jobs.batches import segment_keys
 from gateway.jobs.tasks import MODEL_PATIENCE, fd_path
-from gateway.jobs.trees import Note, Tree, open_tree
+from gateway.jobs.trees import Tree
+from gateway.jobs.work import Outcome, Told, Work
 from gateway.media import names
 from gateway.media.sniff import HEAD_BYTES, image_format, sniff
-from gateway.pipelines.options import BlurOptions
-from gateway.settings import MIB, Settings
-from gateway.storage import Storage
+from gateway.settings import MIB
 
 _JPEG = "image/jpeg"
 _PNG, _WEBP = "image/png", "image/webp"
@@ -28,64 +25,6 @@ _BECOMES: dict[str | None, tuple[str, ...]] = {
     **{"heif": (_JPEG, _PNG), "avif": ("image/avif", _WEBP), None: (MP4,)},
 }
 """What the result of a picture format, or of a video, may be."""
-Told = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a task ended, what to remember of it, and what it adds to the batch's counters.
-
-    leftovers: keys of our bucket that nobody needs once the end is written.
-    """
-
-    ending: Ending
-    record: Mapping[str, Any] = field(default_factory=dict)
-    counted: Mapping[str, int] = field(default_factory=dict)
-    leftovers: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Work:
-    """A task, and everything that is needed for it. ``progress`` makes one for a name."""
-
-    settings: Settings
-    queue: BatchQueue
-    storage: Storage
-    task: Running
-    progress: Callable[[str], Told]
-
-    def tree(self, url: str) -> Tree:
-        """The batch's input or output."""
-        return open_tree(url, self.settings, self.storage)
-
-    @property
-    def options(self) -> BlurOptions:
-        """How faces are to be hidden."""
-        return BlurOptions(**self.task.batch.spec.options)
-
-    def note(self, version: str) -> Note:
-        """What a result remembers of the version it was made from."""
-        return {"masquerade-source": version, "masquerade-options": self.task.batch.spec.digest}
-
-    def has(self, name: str, version: str) -> bool:
-        """Whether the output has this result of that version, with its report if it is wanted."""
-        target, report = self.tree(self.task.batch.spec.output), self.task.batch.spec.report
-        wanted = [name, _report_name(name)] if report else [name]
-        return all(target.note(each) == self.note(version) for each in wanted)
-
-    def store(
-        self, name: str, body: BinaryIO, content_type: str, note: Note, report: Mapping[str, Any]
-    ) -> None:
-        """Put a result, and before it its report if that is wanted."""
-        target = self.tree(self.task.batch.spec.output)
-        if self.task.batch.spec.report:
-            text = json.dumps(report, separators=(",", ":")).encode()
-            target.put(_report_name(name), io.BytesIO(text), "application/json", note)
-        target.put(name, body, content_type, note)
-
-
-def _report_name(result: str) -> str:
-    return f"{result}.report.json"
 
 
 def blur(work: Work) -> Outcome | None:
@@ -99,7 +38,7 @@ def blur(work: Work) -> Outcome | None:
     name = listed["name"]
     if fault := listed.get("fault"):
         raise Forbidden(fault)
-    source = work.tree(batch.spec.input)
+    source = work.source
     now = source.stat(name)
     size = now.size
     if not size:
@@ -153,7 +92,7 @@ def _photo(work: Work, file: IO[bytes], name: str, version: str) -> Outcome:
     detector = PatientDetector.from_settings(settings, patience=MODEL_PATIENCE)
     review = Review.from_settings(settings, patience=MODEL_PATIENCE)
     made = blur_image(file.read(), work.options, detector, limits, review)
-    result = result_name(work.tree(work.task.batch.spec.input), name, made.content_type)
+    result = result_name(work.source, name, made.content_type)
     work.store(result, io.BytesIO(made.body), made.content_type, work.note(version), made.report)
     record = {"output": result, "kind": "image", "frames": made.frames, "faces": len(made.faces)}
     return Outcome("done", record, {"faces": len(made.faces)})
@@ -191,15 +130,6 @@ def video_record(result: str, report: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{"output": result, "kind": "video", "frames": report["frames"]},
         **{"seconds": seconds, "faces": report["tracks"]},
-    }
-
-
-def plan_record(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of one whose report is gone: its faces are not known."""
-    seconds = plan["ms"] / 1000
-    return {
-        **{"output": plan["result"], "kind": "video"},
-        **{"frames": plan["frames"], "seconds": seconds},
     }
 
 

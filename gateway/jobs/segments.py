@@ -16,8 +16,9 @@ from typing import IO, Any
 from gateway.errors import Conflict, NotFound
 from gateway.jobs.batches import item_of, join_key
 from gateway.jobs.kept import Kept
-from gateway.jobs.rendering import MP4, Outcome, Told, Work, plan_record, video_record
+from gateway.jobs.rendering import MP4, video_record
 from gateway.jobs.tasks import MODEL_PATIENCE, fd_path
+from gateway.jobs.work import Outcome, Told, Work
 from gateway.object_names import WORK
 
 KEPT = Kept()
@@ -74,10 +75,9 @@ def join(work: Work) -> Outcome:
     try:
         return _join(work, plan)
     except (NotFound, Conflict):
-        output = work.tree(work.task.batch.spec.output)
-        if output.note(plan["result"]) != work.note(plan["version"]):
+        if not work.has(plan["result"], plan["version"]):
             raise
-        return Outcome("done", plan_record(plan))
+        return Outcome("done", _record(plan))
 
 
 def _join(work: Work, plan: dict[str, Any]) -> Outcome:
@@ -118,6 +118,15 @@ def _join(work: Work, plan: dict[str, Any]) -> Outcome:
     )
 
 
+def _record(plan: dict[str, Any]) -> dict[str, Any]:
+    """What is remembered of a video whose report is gone: its faces are not known."""
+    seconds = plan["ms"] / 1000
+    return {
+        **{"output": plan["result"], "kind": "video"},
+        **{"frames": plan["frames"], "seconds": seconds},
+    }
+
+
 def _fetch_part(work: Work, place: tuple[str, str], out: IO[bytes]) -> dict[str, Any]:
     """A segment's part into ``out``; returns its report."""
     text = io.BytesIO()
@@ -143,10 +152,9 @@ def _name(work: Work) -> str:
 def _source(work: Work, name: str, plan: dict[str, Any], tell: Told) -> Iterator[IO[bytes]]:
     """The whole video, in the version that was split."""
     tell("fetch", 0, plan["size"])
-    tree = work.tree(work.task.batch.spec.input)
 
     def fetch(out: IO[bytes]) -> str:
-        return tree.fetch(name, out, lambda done: tell("fetch", done, plan["size"]))  # type: ignore[arg-type]
+        return work.source.fetch(name, out, lambda done: tell("fetch", done, plan["size"]))  # type: ignore[arg-type]
 
     with KEPT.file(video_of(work.task.batch.id, work.task.key), fetch) as (file, version):
         if version != plan["version"]:
