@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import cache
 from typing import IO, Any
 
 from gateway.errors import Cancelled, EmptyUpload, Forbidden, TooLarge, UnsupportedMedia
@@ -38,12 +39,11 @@ def blur(work: Work) -> Outcome | None:
     name = listed["name"]
     if fault := listed.get("fault"):
         raise Forbidden(fault)
-    source = work.source
-    now = source.stat(name)
+    now = work.source.stat(name)
     size = now.size
     if not size:
         raise EmptyUpload("the file is empty")
-    head = source.peek(name, min(size, HEAD_BYTES))
+    head = work.source.peek(name, min(size, HEAD_BYTES))
     kind = sniff(head)
     if kind is None:
         raise UnsupportedMedia("this is no photo or video that we read, whatever its name says")
@@ -51,32 +51,32 @@ def blur(work: Work) -> Outcome | None:
     if limit and size > limit:
         raise TooLarge(f"the largest photo is {limit // MIB} MiB")
     size_counted = {"bytes_done": size}
-    for content_type in _BECOMES[image_format(head)]:
-        result = result_name(source, name, content_type)
+    result_of = result_names(work.source, name)
+    for result in map(result_of, _BECOMES[image_format(head)]):
         if work.has(result, now.version):
             return Outcome("skipped", {"output": result, "kind": kind}, size_counted)
     tell = work.progress(name)
     tell("fetch", 0, size)
     with tempfile.TemporaryFile() as file:
-        version = source.fetch(name, file, lambda done: tell("fetch", done, size))
-        if kind == "image":
-            outcome = _photo(work, file, name, version)
-        else:
-            found = _video(work, file, result, version, size, tell)
-            if found is None:
-                return None
-            outcome = found
-    return Outcome("done", outcome.record, {**outcome.counted, **size_counted})
+        version = work.source.fetch(name, file, lambda done: tell("fetch", done, size))
+        outcome = (
+            _photo(work, file, result_of, version)
+            if kind == "image"
+            else _video(work, file, result_of(MP4), version, size, tell)
+        )
+    return outcome and replace(outcome, counted={**outcome.counted, **size_counted})
 
 
-def result_name(source: Tree, name: str, content_type: str) -> str:
-    """Where in the output the result of an input belongs; see :func:`names.result_name`."""
+def result_names(source: Tree, name: str) -> Callable[[str], str]:
+    """Where in the output the result of an input belongs, by its content type; see
+    :func:`names.result_name`. The tree is asked once at most.
+    """
     folder, slash, last = name.rpartition("/")
-    beside = lambda: (other.rpartition("/")[2] for other in source.beside(name))  # noqa: E731
-    return folder + slash + names.result_name(last, content_type, beside)
+    beside = cache(lambda: [other.rpartition("/")[2] for other in source.beside(name)])
+    return lambda content_type: folder + slash + names.result_name(last, content_type, beside)
 
 
-def _photo(work: Work, file: IO[bytes], name: str, version: str) -> Outcome:
+def _photo(work: Work, file: IO[bytes], result_of: Callable[[str], str], version: str) -> Outcome:
     from gateway.media.images import ImageLimits
     from gateway.models import PatientDetector
     from gateway.pipelines.blur_image import blur_image
@@ -92,7 +92,7 @@ def _photo(work: Work, file: IO[bytes], name: str, version: str) -> Outcome:
     detector = PatientDetector.from_settings(settings, patience=MODEL_PATIENCE)
     review = Review.from_settings(settings, patience=MODEL_PATIENCE)
     made = blur_image(file.read(), work.options, detector, limits, review)
-    result = result_name(work.source, name, made.content_type)
+    result = result_of(made.content_type)
     work.store(result, io.BytesIO(made.body), made.content_type, work.note(version), made.report)
     record = {"output": result, "kind": "image", "frames": made.frames, "faces": len(made.faces)}
     return Outcome("done", record, {"faces": len(made.faces)})

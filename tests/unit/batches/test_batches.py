@@ -11,7 +11,6 @@ from gateway.errors import Conflict
 from gateway.jobs import batch_tasks, listing, sweep
 from gateway.jobs.batches import item_key
 from gateway.jobs.queue import JobQueue
-from gateway.jobs.rendering import result_name
 from gateway.jobs.tasks import Chances
 from tests.batch_standin import content, numbers, photo, video
 from tests.servers import keys
@@ -220,32 +219,6 @@ def test_an_output_inside_the_input_is_no_input(queue, submit, put, work, storag
     work()
     assert numbers(queue, second)[1] == {"total": 1, "done": 0, "skipped": 1, "failed": 0}
     assert keys(storage) == ["in/a.jpg", "in/out/a.jpg"]
-
-
-def test_two_inputs_never_share_a_result(queue, submit, put, work, storage):
-    put({"a.mov": video(1), "a.mp4": video(2), "b.avi": video(3), "b.mkv": video(4)})
-    put({"c.mov": video(), "c.jpg": photo(), "c.x.mp4": video()})
-    batch = submit()
-    work()
-    assert numbers(queue, batch)[1]["done"] == 7
-    assert [k[4:] for k in keys(storage) if k.startswith("out/")] == [
-        *("a.mov.mp4", "a.mp4", "b.avi.mp4", "b.mkv.mp4", "c.jpg", "c.mp4", "c.x.mp4"),
-    ]
-    put({"a.mov.mp4": video(5)})
-    again = submit()
-    work()
-    assert numbers(queue, again)[1] == {"total": 8, "done": 2, "skipped": 6, "failed": 0}
-    assert content(storage, "out/a.mov.mp4.mp4") == b"blurred " + video(1)
-    assert content(storage, "out/a.mov.mp4") == b"blurred " + video(5)
-
-
-def test_folders_that_differ_in_a_slash():
-    class Source:
-        def beside(self, name):
-            return [name]
-
-    assert result_name(Source(), "d//a.mov", "video/mp4") == "d//a.mp4"
-    assert result_name(Source(), "d/a.mov", "video/mp4") == "d/a.mp4"
 
 
 # exactly once
