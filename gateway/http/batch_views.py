@@ -9,7 +9,7 @@ from gateway.errors import MasqueradeError, by_code
 from gateway.http.views import when
 from gateway.jobs.batches import Batch, BatchStore, span
 from gateway.jobs.queue import JobQueue
-from gateway.jobs.trees import Tree
+from gateway.jobs.tree import Tree
 from gateway.storage import Storage
 
 MOST_FAILURES = 100

@@ -14,8 +14,8 @@ from gateway.http.batch_views import batch_view, item_view, summary
 from gateway.http.intake import read_json
 from gateway.jobs import spec as specs
 from gateway.jobs.batches import Batch
+from gateway.jobs.open_tree import open_tree
 from gateway.jobs.queue import training_queue
-from gateway.jobs.trees import open_tree
 from gateway.launch import launcher_for
 
 _LARGEST = 64 * 1024  # bytes of a submission

@@ -12,7 +12,7 @@ from typing import IO, Any
 from gateway.errors import Cancelled, EmptyUpload, Forbidden, TooLarge, UnsupportedMedia
 from gateway.jobs.batches import segment_keys
 from gateway.jobs.tasks import MODEL_PATIENCE, fd_path
-from gateway.jobs.trees import Tree
+from gateway.jobs.tree import Tree
 from gateway.jobs.work import Outcome, Told, Work
 from gateway.media import names
 from gateway.media.sniff import HEAD_BYTES, image_format, sniff

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gateway.errors import BadOption, BadRequest
-from gateway.jobs.trees import Tree, open_tree
+from gateway.jobs.open_tree import open_tree
+from gateway.jobs.tree import Tree
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import Settings
 from gateway.storage import Storage

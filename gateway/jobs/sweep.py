@@ -17,9 +17,9 @@ from rq.job import JobStatus
 from gateway.errors import MasqueradeError
 from gateway.jobs import tasks
 from gateway.jobs.batches import Batch
+from gateway.jobs.open_tree import open_tree
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.store import redis_errors
-from gateway.jobs.trees import open_tree
 from gateway.object_names import MOTIONS, RESULTS, RIGS, UPLOADS, WORK
 from gateway.settings import Settings
 from gateway.storage import Storage, Stored
@@ -51,7 +51,7 @@ def sweep(queue: JobQueue, storage: Storage, settings: Settings) -> None:
             old_results(storage, timedelta(seconds=life))
             old_drawings(storage, timedelta(seconds=settings.result_ttl))
             old_work(queue, storage)
-            old_parts(queue, storage, settings)
+            broken_off(queue, storage, settings)
     except MasqueradeError as error:
         log.warning("sweep put off: %s", error)
 
@@ -133,7 +133,7 @@ def old_work(queue: JobQueue, storage: Storage) -> int:
     return len(gone)
 
 
-def old_parts(queue: JobQueue, storage: Storage, settings: Settings) -> int:
+def broken_off(queue: JobQueue, storage: Storage, settings: Settings) -> int:
     """Delete what killed workers left half-written in outputs of batches; returns how much."""
     before = datetime.now(UTC) - _BROKEN_OFF
     gone = 0

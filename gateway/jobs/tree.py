@@ -44,7 +44,10 @@ class Tree(Protocol):
         ...
 
     def probe(self) -> None:
-        """Raises Forbidden where nothing can be written; leaves nothing."""
+        """Raises Forbidden where nothing can be written.
+
+        Leaves nothing, but for an empty object in a bucket where the service may not delete.
+        """
         ...
 
     def entries(self, after: str = "") -> Iterator[Entry]:

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 
 from gateway.jobs.batch_queue import BatchQueue
 from gateway.jobs.batches import Ending, Running
-from gateway.jobs.trees import Note, Tree, open_tree
+from gateway.jobs.open_tree import open_tree
+from gateway.jobs.tree import Note, Tree
 from gateway.pipelines.options import BlurOptions
 from gateway.settings import Settings
 from gateway.storage import Storage

@@ -13,8 +13,8 @@ import pytest
 
 from gateway.errors import Forbidden, NotFound
 from gateway.jobs import sweep
+from gateway.jobs.open_tree import open_tree
 from gateway.jobs.queue import JobQueue
-from gateway.jobs.trees import open_tree
 from gateway.replacing import replacing
 from tests.batch_standin import photo
 
@@ -34,9 +34,9 @@ def test_uploads_broken_off_in_an_output_are_dropped(
     for key in ("out/deep/b.mp4", "output/c.mp4"):
         storage._client.create_multipart_upload(Bucket=settings.s3_bucket, Key=key)
     jobs = JobQueue(settings)
-    assert sweep.old_parts(jobs, storage, own) == 0  # they may be at work
+    assert sweep.broken_off(jobs, storage, own) == 0  # they may be at work
     monkeypatch.setattr(sweep, "_BROKEN_OFF", timedelta(seconds=-60))
-    assert sweep.old_parts(jobs, storage, own) == 1
+    assert sweep.broken_off(jobs, storage, own) == 1
     left = storage._client.list_multipart_uploads(Bucket=settings.s3_bucket)["Uploads"]
     assert [item["Key"] for item in left] == ["output/c.mp4"]
 
@@ -53,9 +53,9 @@ def test_parts_of_files_are_removed(folders, settings, storage, queue, work):
         raise SystemExit
     (part,) = (root / "out" / ".masquerade" / ".parts").iterdir()
     jobs = JobQueue(settings)
-    assert sweep.old_parts(jobs, storage, allowed) == 0
+    assert sweep.broken_off(jobs, storage, allowed) == 0
     age(part)
-    assert sweep.old_parts(jobs, storage, allowed) == 1
+    assert sweep.broken_off(jobs, storage, allowed) == 1
     assert sorted(str(p.relative_to(root / "out")) for p in root.glob("out/**/*.*")) == [
         *(".masquerade", ".masquerade/.parts", ".masquerade/b/a.jpg.json", "b/a.jpg"),
     ]
@@ -139,5 +139,5 @@ def test_an_output_that_nobody_was_there_to_tidy_up_is_tidied_once(
     age(part)
     long_ago = dict.fromkeys(queue.store.outputs(), time.time() - 9 * 86400)
     queue.redis.zadd("masquerade:batches:outputs", long_ago)
-    assert sweep.old_parts(JobQueue(settings), storage, allowed) == 1
+    assert sweep.broken_off(JobQueue(settings), storage, allowed) == 1
     assert queue.store.outputs() == set()

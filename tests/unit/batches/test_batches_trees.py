@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from gateway.errors import Forbidden, StorageUnavailable
 from gateway.jobs import listing, spec
-from gateway.jobs.trees import open_tree
+from gateway.jobs.open_tree import open_tree
 from gateway.settings import MIB
 from gateway.storage import Storage
 from tests.batch_standin import numbers, photo

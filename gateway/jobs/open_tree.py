@@ -8,12 +8,10 @@ from pathlib import Path
 from gateway.errors import BadOption, Forbidden
 from gateway.jobs.bucket_tree import S3, BucketTree
 from gateway.jobs.folder_tree import FolderTree
-from gateway.jobs.tree import Entry, Note, Tree
+from gateway.jobs.tree import Tree
 from gateway.object_names import OURS
 from gateway.settings import Settings
 from gateway.storage import Storage
-
-__all__ = ["Entry", "Note", "Tree", "open_tree"]
 
 
 def open_tree(url: str, settings: Settings, storage: Storage) -> Tree:
