@@ -16,7 +16,8 @@ from gateway.jobs import spec as specs
 from gateway.jobs.batches import Batch
 from gateway.jobs.open_tree import open_tree
 from gateway.jobs.queue import training_queue
-from gateway.launch import launcher_for
+from gateway.launch import Order, launcher_for
+from gateway.settings import Settings
 
 _LARGEST = 64 * 1024  # bytes of a submission
 _PAGE, _LARGEST_PAGE = 20, 100
@@ -34,9 +35,7 @@ def blueprint(services: flows.Services) -> Blueprint:
         if wanted is None:
             raise BadRequest('send a JSON object such as {"pipeline": "blur", "input": …}')
         spec = specs.parse(wanted, settings, storage)
-        launcher_for(settings).check(
-            max(spec.workers, 1), spec.device, spec.gpus, training=spec.pipeline == "train"
-        )
+        launcher_for(settings).check(_order(spec, settings))
         batch, new = batches.submit(spec, owner.get())
         _launch(services, batch, new)
         return jsonify(view_of(services, batch)), 202, {"Location": f"/v1/jobs/{batch.id}"}
@@ -76,7 +75,9 @@ def blueprint(services: flows.Services) -> Blueprint:
 
     @routes.post("/v1/jobs/<job_id>/retry")
     def retry(job_id: str) -> tuple[Response, int, dict[str, str]]:
-        count = batches.retry(own(batches.get(job_id)))
+        batch = own(batches.get(job_id))
+        launcher_for(settings).check(_order(batch.spec, settings))
+        count = batches.retry(batch)
         batch = batches.get(job_id)
         _launch(services, batch, new=False)
         view = view_of(services, batch) | {"retried": count}
@@ -111,21 +112,19 @@ def _launch(services: flows.Services, batch: Batch, new: bool) -> None:
 
     A ``new`` batch that gets none is cancelled: nobody would ever work on it.
     """
-    spec, settings = batch.spec, services.settings
-    training = spec.pipeline == "train"
+    settings = services.settings
     try:
-        launcher_for(settings).launch(
-            batch.id,
-            max(spec.workers, 1),
-            spec.device,
-            spec.gpus,
-            training=training,
-            queue=training_queue(settings) if training else "",
-        )
+        launcher_for(settings).launch(batch.id, _order(batch.spec, settings))
     except MasqueradeError:
         if new and not _has_workers(services, batch):
             services.queue.batches.cancel(batch)
         raise
+
+
+def _order(spec: specs.Spec, settings: Settings) -> Order:
+    training = spec.pipeline == "train"
+    queue = training_queue(settings) if training else ""
+    return Order(max(spec.workers, 1), spec.device, spec.gpus, training, queue)
 
 
 def _has_workers(services: flows.Services, batch: Batch) -> bool:

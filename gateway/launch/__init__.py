@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
 from gateway.settings import Settings
 
 
+@dataclass(frozen=True)
+class Order:
+    """What workers a batch is to have: ``parallelism`` many, which leave when the queue is empty.
+
+    device: ``cpu`` or ``gpu``, of which each worker's model gets ``gpus``. training: a
+    single worker with torch and the GPUs itself, and no model beside. queue: whose work
+    they do, if not the settings'.
+    """
+
+    parallelism: int = 1
+    device: str = "cpu"
+    gpus: int = 1
+    training: bool = False
+    queue: str = ""
+
+
 class Launcher(Protocol):
     """Gives a batch its workers. Every method may raise ``LauncherUnavailable``."""
 
-    def check(self, parallelism: int, device: str, gpus: int, *, training: bool = False) -> None:
-        """Raises BadOption where nobody here can work like that; see :meth:`launch`."""
+    def check(self, order: Order) -> None:
+        """Raises BadOption where nobody here can work like that."""
 
-    def launch(
-        self,
-        batch_id: str,
-        parallelism: int,
-        device: str,
-        gpus: int,
-        *,
-        training: bool = False,
-        queue: str = "",
-    ) -> str | None:
-        """Start ``parallelism`` workers that leave when the queue is empty.
+    def launch(self, batch_id: str, order: Order) -> str | None:
+        """Start the workers of an order that was checked.
 
-        device: ``cpu`` or ``gpu``, of which each worker's model gets ``gpus``. training: a
-        single worker with torch and the GPUs itself, and no model beside. queue: whose work
-        they do, if not the settings'. Answers the name of what was made, or None where
-        nothing was. Calling it again while they run does nothing.
+        Answers the name of what was made, or None where nothing was. Calling it again while
+        they run does nothing.
         """
 
     def cancel(self, batch_id: str) -> bool:

@@ -22,7 +22,7 @@ from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
 from gateway.errors import BadOption, Conflict, LauncherUnavailable, MasqueradeError
-from gateway.launch import manifest
+from gateway.launch import Order, manifest
 from gateway.settings import PREFIX, Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -68,45 +68,35 @@ class KubernetesLauncher:
         self._pods = client.CoreV1Api(connection)
         self._deployments = client.AppsV1Api(connection)
 
-    def check(self, parallelism: int, device: str, gpus: int, *, training: bool = False) -> None:
+    def check(self, order: Order) -> None:
         """See :class:`gateway.launch.Launcher`."""
-        if device not in ("cpu", "gpu"):
+        if order.device not in ("cpu", "gpu"):
             raise BadOption("device is cpu or gpu")
-        if parallelism < 1 or gpus < 1:
+        if order.parallelism < 1 or order.gpus < 1:
             raise BadOption("workers and gpus are at least 1")
-        if device == "gpu" and not manifest.can_have_gpus(self._settings, training=training):
+        if order.device == "gpu" and not manifest.can_have_gpus(
+            self._settings, training=order.training
+        ):
             raise BadOption(
                 f"GPUs are shared by {self._settings.k8s_gpu_resource} here, which a batch's Job "
                 "cannot ask for: leave device at cpu"
             )
-        if training and not self._settings.k8s_train_image:
+        if order.training and not self._settings.k8s_train_image:
             raise BadOption("this service has no image for training (MASQUERADE_K8S_TRAIN_IMAGE)")
 
-    def launch(
-        self,
-        batch_id: str,
-        parallelism: int,
-        device: str,
-        gpus: int,
-        *,
-        training: bool = False,
-        queue: str = "",
-    ) -> str:
+    def launch(self, batch_id: str, order: Order) -> str:
         """Create the batch's Job, unless it is there and has not ended; answers its name.
 
         A Job that has ended (its batch is tried again) is replaced.
 
         Raises:
-            BadOption: nobody can work like that.
             Conflict: something else has the name.
             LauncherUnavailable: see the class of the error.
         """
-        order = manifest.Order(batch_id, parallelism, device, gpus, training, queue)
-        self.check(parallelism, device, gpus, training=training)
         self._seen.pop(batch_id, None)
         name = manifest.job_name(batch_id)
         with _api_errors():
-            body = manifest.job(order, self._settings, self._namespace, self._owner())
+            body = manifest.job(batch_id, order, self._settings, self._namespace, self._owner())
             for _ in range(_TRIES):
                 if self._create(body):
                     return name

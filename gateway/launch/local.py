@@ -6,39 +6,24 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.errors import BadOption
+from gateway.launch import Order
 
 
 class LocalLauncher:
     """See :class:`gateway.launch.Launcher`."""
 
-    def check(
-        self,
-        parallelism: int,  # noqa: ARG002
-        device: str,
-        gpus: int,  # noqa: ARG002
-        *,
-        training: bool = False,
-    ) -> None:
+    def check(self, order: Order) -> None:
         """A training's device is its script's; the models of the workers that run are where
         ``MODEL_DEVICE`` has put them.
         """
-        if device != "cpu" and not training:
+        if order.device != "cpu" and not order.training:
             raise BadOption(
                 "device cannot be chosen here: no workers are made for a job, and the models of"
                 " those that run are where MODEL_DEVICE put them; leave it out, or have the"
                 " operator set MASQUERADE_LAUNCHER=kubernetes"
             )
 
-    def launch(
-        self,
-        batch_id: str,
-        parallelism: int,
-        device: str,
-        gpus: int,
-        *,
-        training: bool = False,
-        queue: str = "",
-    ) -> None:
+    def launch(self, batch_id: str, order: Order) -> None:
         """The running workers will find the work by themselves."""
 
     def cancel(self, batch_id: str) -> bool:  # noqa: ARG002

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from gateway.launch import Order
 from gateway.settings import PREFIX, Settings
 
 BATCH = "masquerade/batch"
@@ -33,18 +33,6 @@ _NO_ROLE = "eks.amazonaws.com/skip-containers"
 _GPU_NODE = "nvidia.com/gpu.present"  # label of nodes
 _SCRATCH = "8Gi"  # disk that a worker's node must have left
 _VOLUMES = {"tmp": "20Gi", "run": "2Gi", "model-tmp": "1Gi"}  # at most
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is asked for; see :meth:`gateway.launch.Launcher.launch`."""
-
-    batch_id: str
-    parallelism: int
-    device: str = "cpu"
-    gpus: int = 1
-    training: bool = False
-    queue: str = ""
 
 
 def digest(batch_id: str) -> str:
@@ -67,20 +55,24 @@ def is_ours(labels: Mapping[str, str] | None, batch_id: str) -> bool:
 
 
 def job(
-    order: Order, settings: Settings, namespace: str, owner: Mapping[str, Any] | None = None
+    batch_id: str,
+    order: Order,
+    settings: Settings,
+    namespace: str,
+    owner: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The ``batch/v1`` Job; ``owner`` is an owner reference with which it vanishes."""
     labels = {
         "app.kubernetes.io/name": "masquerade",
-        "app.kubernetes.io/instance": job_name(order.batch_id),
+        "app.kubernetes.io/instance": job_name(batch_id),
         "app.kubernetes.io/component": "trainer" if order.training else "batch-worker",
         "app.kubernetes.io/part-of": "masquerade",
         "app.kubernetes.io/managed-by": _MANAGER,
-        BATCH: digest(order.batch_id),
+        BATCH: digest(batch_id),
     }
     workers = 1 if order.training else order.parallelism
     metadata: dict[str, Any] = {
-        "name": job_name(order.batch_id),
+        "name": job_name(batch_id),
         "namespace": namespace,
         "labels": labels,
     }

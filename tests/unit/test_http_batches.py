@@ -19,6 +19,7 @@ from gateway.jobs import batch_tasks
 from gateway.jobs.batch_queue import task_of
 from gateway.jobs.batches import item_key
 from gateway.jobs.tasks import Chances
+from gateway.launch import Order
 from tests import batch_standin
 from tests.batch_standin import photo, video
 from tests.unit.test_http_jobs import events
@@ -229,19 +230,20 @@ def test_events_follow_a_batch(client, put, wish, work):
 class Launcher:
     def __init__(self, fault=None):
         self.fault, self.calls, self.launched = fault, [], set()
+        self.most = 100
 
-    def check(self, parallelism, device, gpus, *, training=False):
-        if parallelism > 100:
+    def check(self, order):
+        if order.parallelism > self.most:
             raise BadOption("so many are not to be had")
 
-    def launch(self, batch_id, parallelism, device, gpus, *, training=False, queue=""):
-        self.calls.append(("launch", parallelism, device, gpus, training, queue))
+    def launch(self, batch_id, order):
+        self.calls.append(order)
         if self.fault:
             raise self.fault
         self.launched.add(batch_id)
 
     def cancel(self, batch_id):
-        self.calls.append(("cancel",))
+        self.calls.append("cancel")
         return True
 
     def view(self, batch_id):
@@ -261,7 +263,7 @@ def test_workers_are_launched_and_removed(client, put, wish, launcher):
     view = client.post("/v1/jobs", json=asked).json
     assert view["launch"] == {"name": "masquerade-x", "active": 3}
     client.delete(f"/v1/jobs/{view['id']}")
-    assert launcher.calls == [("launch", 7, "gpu", 2, False, ""), ("cancel",)]
+    assert launcher.calls == [Order(7, "gpu", 2), "cancel"]
 
 
 def test_without_workers_there_is_no_batch(client, services, put, wish, launcher):
@@ -281,6 +283,19 @@ def test_what_the_launcher_cannot_do_is_refused_before_there_is_a_batch(
     assert (answer.status_code, answer.json["code"]) == (422, "bad-option")
     assert client.get("/v1/jobs").json["jobs"] == []
     assert launcher.calls == []
+
+
+def test_a_retry_that_no_workers_can_be_made_for_is_refused_before_anything_waits(
+    client, services, put, wish, work, launcher
+):
+    put({"a.jpg": photo(), "bad.jpg": b"x"})
+    job_id = client.post("/v1/jobs", json={**wish, "workers": 7}).json["id"]
+    work()
+    launcher.most = 6
+    answer = client.post(f"/v1/jobs/{job_id}/retry")
+    assert (answer.status_code, answer.json["code"]) == (422, "bad-option")
+    assert client.get(f"/v1/jobs/{job_id}").json["status"] == "done"
+    assert services.queue.batches.depth() == 0
 
 
 def test_a_device_is_not_to_be_chosen_where_no_workers_are_made(client, put, wish):
@@ -350,7 +365,7 @@ def test_a_submission_without_luck_does_not_cancel_its_like(client, put, wish, l
     begun, go_on = threading.Event(), threading.Event()
     real = launcher.launch
 
-    def launch(batch_id, *rest, **more):
+    def launch(batch_id, order):
         launcher.launch = real
         begun.set()
         go_on.wait(30)
@@ -370,7 +385,7 @@ def test_a_submission_without_luck_does_not_cancel_its_like(client, put, wish, l
 def test_a_training_waits_in_a_queue_of_its_own(client, services, launcher):
     client.post("/v1/jobs", json={"pipeline": "train", "model": "rigger"})
     queue = f"{services.settings.queue_name}-train"
-    assert launcher.calls == [("launch", 1, "cpu", 1, True, queue)]
+    assert launcher.calls == [Order(training=True, queue=queue)]
     assert services.queue.redis.llen(f"rq:queue:{queue}") == 1
     assert services.queue.batches.depth() == 1
 

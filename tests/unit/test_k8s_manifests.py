@@ -17,7 +17,8 @@ from deploy.k8s.settings import ELSEWHERE, text
 from gateway.http import openapi
 from gateway.http.readiness import CHECKS
 from gateway.jobs.queue import JobQueue
-from gateway.launch.manifest import Order, job
+from gateway.launch import Order
+from gateway.launch.manifest import job
 from gateway.settings import MIB, PREFIX, Settings
 from loadtest.capacity import HEADROOM
 from tests import kustomize
@@ -114,8 +115,8 @@ def _by_name(items):
 
 
 def launched(device="cpu"):
-    order = Order("_" * 32, 1, device)
-    return job(order, Settings(k8s_image="g", k8s_model_image="m"), "n")["spec"]
+    settings = Settings(k8s_image="g", k8s_model_image="m")
+    return job("_" * 32, Order(1, device), settings, "n")["spec"]
 
 
 WORKERS = {
@@ -336,7 +337,7 @@ def test_only_the_gateway_s_port_is_open():
 @pytest.mark.parametrize("training", [False, True])
 def test_jobs_of_batches_are_let_out_too(training):
     policy = one("overlays/cpu", "NetworkPolicy", "masquerade-out")["spec"]["podSelector"]
-    code = job(Order("_" * 32, 1, training=training), Settings(), "n")
+    code = job("_" * 32, Order(1, training=training), Settings(), "n")
     labels = code["spec"]["template"]["metadata"]["labels"]
     assert policy["matchLabels"].items() <= labels.items()
     assert labels["app.kubernetes.io/component"] not in policy["matchExpressions"][0]["values"]

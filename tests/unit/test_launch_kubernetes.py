@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from gateway.errors import BadOption, Conflict, LauncherUnavailable, MasqueradeError
-from gateway.launch import kubernetes, launcher_for, manifest
+from gateway.launch import Order, kubernetes, launcher_for, manifest
 from gateway.launch.kubernetes import KubernetesLauncher
 from gateway.launch.local import LocalLauncher
 from gateway.settings import Settings, SettingsError
@@ -87,7 +87,7 @@ def test_a_kubeconfig_says_where_the_cluster_is(api, settings, monkeypatch, tmp_
     )
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(file))
     launcher = launcher_for(dataclasses.replace(settings, k8s_api=""))
-    assert launcher.launch(BATCH, 1, "cpu", 1) == NAME
+    assert launcher.launch(BATCH, Order()) == NAME
     assert api.tokens == {"Bearer t0ken"}
 
 
@@ -108,26 +108,24 @@ def test_in_a_pod_its_own_cluster_and_namespace_are_taken(settings, monkeypatch,
 
 def test_locally_nothing_is_made():
     local = LocalLauncher()
-    assert local.launch(BATCH, 2, "cpu", 1) is None
+    assert local.launch(BATCH, Order(2)) is None
     assert local.view(BATCH) is None
     assert list(local.follow(BATCH)) == []
     assert not local.cancel(BATCH)
 
 
 def test_a_launch_creates_exactly_the_manifest(api, launcher, settings):
-    assert launcher.launch(BATCH, 4, "gpu", 2) == NAME
+    assert launcher.launch(BATCH, Order(4, "gpu", 2)) == NAME
     made = dict(api.jobs["video", NAME])
     made.pop("status")
     for added in ("uid", "creationTimestamp", "resourceVersion"):
         made["metadata"].pop(added)
-    assert made == manifest.job(manifest.Order(BATCH, 4, "gpu", 2), settings, "video")
+    assert made == manifest.job(BATCH, Order(4, "gpu", 2), settings, "video")
 
 
 def test_it_belongs_to_the_gateway_s_deployment(api, settings):
     api.deployments["video", "gateway"] = "uid-of-gateway"
-    KubernetesLauncher(dataclasses.replace(settings, k8s_owner="gateway")).launch(
-        BATCH, 1, "cpu", 1
-    )
+    KubernetesLauncher(dataclasses.replace(settings, k8s_owner="gateway")).launch(BATCH, Order())
     (owner,) = api.jobs["video", NAME]["metadata"]["ownerReferences"]
     assert owner == manifest.owner_reference("gateway", "uid-of-gateway")
 
@@ -136,12 +134,12 @@ def test_it_belongs_to_the_gateway_s_deployment(api, settings):
 def test_an_unknown_owner_does_not_keep_it_from_work(api, settings, fault):
     api.faults = [fault]
     launcher = KubernetesLauncher(dataclasses.replace(settings, k8s_owner="gateway"))
-    assert launcher.launch(BATCH, 1, "cpu", 1)
+    assert launcher.launch(BATCH, Order())
     assert "ownerReferences" not in api.jobs["video", NAME]["metadata"]
 
 
 def test_a_training_job(api, launcher):
-    launcher.launch(BATCH, 1, "gpu", 2, training=True, queue="q")
+    launcher.launch(BATCH, Order(1, "gpu", 2, training=True, queue="q"))
     spec = api.jobs["video", NAME]["spec"]["template"]["spec"]
     assert spec["containers"][0]["image"] == "t:1"
 
@@ -149,7 +147,7 @@ def test_a_training_job(api, launcher):
 def test_training_without_its_image_is_refused(settings):
     launcher = KubernetesLauncher(dataclasses.replace(settings, k8s_train_image=""))
     with pytest.raises(BadOption, match="MASQUERADE_K8S_TRAIN_IMAGE"):
-        launcher.launch(BATCH, 1, "gpu", 1, training=True)
+        launcher.check(Order(1, "gpu", 1, training=True))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +155,7 @@ def test_training_without_its_image_is_refused(settings):
 )
 def test_nonsense_is_refused(api, launcher, workers, device, gpus):
     with pytest.raises(BadOption):
-        launcher.launch(BATCH, workers, device, gpus)
+        launcher.check(Order(workers, device, gpus))
     assert api.calls == []
 
 
@@ -165,10 +163,11 @@ def test_gpus_that_only_ordinary_containers_get_are_for_trainings_only(api, sett
     shared = dataclasses.replace(settings, k8s_gpu_resource="aliyun.com/gpu-mem")
     launcher = KubernetesLauncher(shared)
     with pytest.raises(BadOption, match="shared by aliyun"):
-        launcher.launch(BATCH, 1, "gpu", 4)
+        launcher.check(Order(1, "gpu", 4))
+    for order in (Order(1, "cpu", 4), Order(1, "gpu", 4, training=True)):
+        launcher.check(order)
     assert api.calls == []
-    assert launcher.launch(BATCH, 1, "cpu", 4)
-    assert launcher.launch("b" * 32, 1, "gpu", 4, training=True)
+    assert launcher.launch("b" * 32, Order(1, "gpu", 4, training=True))
     (worker,) = api.jobs["video", manifest.job_name("b" * 32)]["spec"]["template"]["spec"][
         "containers"
     ]
@@ -179,16 +178,16 @@ def test_gpus_that_only_ordinary_containers_get_are_for_trainings_only(api, sett
 
 
 def test_launching_twice_makes_one(api, launcher):
-    launcher.launch(BATCH, 2, "cpu", 1)
+    launcher.launch(BATCH, Order(2))
     uid = api.jobs["video", NAME]["metadata"]["uid"]
-    assert launcher.launch(BATCH, 2, "cpu", 1) == NAME
+    assert launcher.launch(BATCH, Order(2)) == NAME
     assert api.jobs["video", NAME]["metadata"]["uid"] == uid
 
 
 def test_many_at_once_make_one(api, launcher):
     names = []
     threads = [
-        threading.Thread(target=lambda: names.append(launcher.launch(BATCH, 2, "cpu", 1)))
+        threading.Thread(target=lambda: names.append(launcher.launch(BATCH, Order(2))))
         for _ in range(8)
     ]
     for thread in threads:
@@ -201,26 +200,26 @@ def test_many_at_once_make_one(api, launcher):
 
 @pytest.mark.parametrize("end", [COMPLETE, FAILED])
 def test_a_job_that_has_ended_is_replaced(api, launcher, end):
-    launcher.launch(BATCH, 2, "cpu", 1)
+    launcher.launch(BATCH, Order(2))
     uid = api.jobs["video", NAME]["metadata"]["uid"]
     api.change(NAME, **end)
-    launcher.launch(BATCH, 2, "cpu", 1)
+    launcher.launch(BATCH, Order(2))
     assert api.jobs["video", NAME]["metadata"]["uid"] != uid
 
 
 def test_one_that_does_not_go_away_is_no_endless_wait(api, launcher):
-    launcher.launch(BATCH, 2, "cpu", 1)
+    launcher.launch(BATCH, Order(2))
     api.jobs["video", NAME]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     api.delete = lambda *_: {"apiVersion": "v1", "kind": "Status", "status": "Success"}
     with pytest.raises(LauncherUnavailable, match="still being removed"):
-        launcher.launch(BATCH, 2, "cpu", 1)
+        launcher.launch(BATCH, Order(2))
 
 
 def test_somebody_else_s_job_is_left_alone(api, launcher):
-    launcher.launch(BATCH, 2, "cpu", 1)
+    launcher.launch(BATCH, Order(2))
     api.jobs["video", NAME]["metadata"]["labels"] = {"app": "other"}
     with pytest.raises(Conflict, match=NAME):
-        launcher.launch(BATCH, 2, "cpu", 1)
+        launcher.launch(BATCH, Order(2))
     assert launcher.view(BATCH) is None
     assert not launcher.cancel(BATCH)
     assert api.jobs
@@ -230,7 +229,7 @@ def test_somebody_else_s_job_is_left_alone(api, launcher):
 
 
 def test_a_cancel_deletes_it_and_its_pods(api, launcher):
-    launcher.launch(BATCH, 2, "cpu", 1)
+    launcher.launch(BATCH, Order(2))
     assert launcher.cancel(BATCH)
     assert api.jobs == {}
     assert api.deletions[0]["propagationPolicy"] == "Background"
@@ -238,10 +237,10 @@ def test_a_cancel_deletes_it_and_its_pods(api, launcher):
 
 
 def test_a_cancel_does_not_hit_a_younger_job_of_the_same_name(api, launcher):
-    launcher.launch(BATCH, 2, "cpu", 1)
+    launcher.launch(BATCH, Order(2))
     old = launcher._find(BATCH)
     api.change(NAME, **COMPLETE)
-    launcher.launch(BATCH, 2, "cpu", 1)
+    launcher.launch(BATCH, Order(2))
     assert not launcher._delete(old)
     assert api.jobs
 
@@ -257,7 +256,7 @@ def test_a_cancel_does_not_hit_a_younger_job_of_the_same_name(api, launcher):
     ],
 )
 def test_the_view(api, launcher, status, seen):
-    launcher.launch(BATCH, 2, "cpu", 1)
+    launcher.launch(BATCH, Order(2))
     api.change(NAME, **status)
     view = launcher.view(BATCH)
     assert seen.items() <= view.items()
@@ -303,7 +302,7 @@ UNSCHEDULABLE = {
     ],
 )
 def test_the_view_tells_why_nothing_starts(api, launcher, pods, told):
-    launcher.launch(BATCH, 2, "gpu", 1)
+    launcher.launch(BATCH, Order(2, "gpu"))
     api.pods = pods
     reason = launcher.view(BATCH)["reason"]
     assert reason is None if told is None else told in reason
@@ -312,13 +311,13 @@ def test_the_view_tells_why_nothing_starts(api, launcher, pods, told):
 
 
 def test_without_the_right_to_see_pods_the_view_has_no_reason(api, launcher):
-    launcher.launch(BATCH, 2, "gpu", 1)
+    launcher.launch(BATCH, Order(2, "gpu"))
     api.faults = [None, Fault(403, "Forbidden")]
     assert launcher.view(BATCH)["reason"] is None
 
 
 def test_the_api_is_not_asked_for_every_look(api, launcher, monkeypatch):
-    launcher.launch(BATCH, 2, "cpu", 1)
+    launcher.launch(BATCH, Order(2))
     assert launcher.view(BATCH)["active"] == 0
     monkeypatch.setattr(kubernetes, "_FRESH", 60)
     before = len(api.calls)
@@ -353,7 +352,7 @@ def test_no_view_of_what_is_not_there(launcher):
 def test_what_the_api_answers_becomes_an_error_of_ours(api, launcher, fault, kind, text):
     api.faults = [fault] * 3
     with pytest.raises(kind, match=text) as raised:
-        launcher.launch(BATCH, 2, "cpu", 1)
+        launcher.launch(BATCH, Order(2))
     assert "secret" not in str(raised.value)
 
 
@@ -361,7 +360,7 @@ def test_nobody_there(settings):
     launcher = KubernetesLauncher(
         dataclasses.replace(settings, k8s_api=f"http://127.0.0.1:{free_port()}")
     )
-    for call in (launcher.view, launcher.cancel, lambda b: launcher.launch(b, 1, "cpu", 1)):
+    for call in (launcher.view, launcher.cancel, lambda b: launcher.launch(b, Order())):
         with pytest.raises(LauncherUnavailable, match="does not answer"):
             call(BATCH)
 
@@ -370,7 +369,7 @@ def test_something_else_answers(api, launcher):
     api.read = lambda *_: {"hello": ["world"]}
     api.create = lambda *_: {"metadata": 7}
     with pytest.raises(LauncherUnavailable):
-        launcher.launch(BATCH, 1, "cpu", 1)
+        launcher.launch(BATCH, Order())
 
 
 # following
@@ -380,7 +379,7 @@ def test_it_is_followed_to_its_end_over_a_broken_watch_and_a_forgotten_version(
     api, launcher, monkeypatch
 ):
     monkeypatch.setattr(kubernetes, "_WATCH", 1)
-    launcher.launch(BATCH, 2, "cpu", 1)
+    launcher.launch(BATCH, Order(2))
     seen = []
     follower = threading.Thread(target=lambda: seen.extend(launcher.follow(BATCH)))
     follower.start()
@@ -399,7 +398,7 @@ def test_it_is_followed_to_its_end_over_a_broken_watch_and_a_forgotten_version(
 
 @pytest.mark.parametrize("gone", ["as an event", "as an answer"])
 def test_410_gone_makes_it_list_again(api, launcher, gone):
-    launcher.launch(BATCH, 2, "cpu", 1)
+    launcher.launch(BATCH, Order(2))
     if gone == "as an answer":
         api.faults = [None, Fault(410, "Expired")]
     else:
@@ -422,7 +421,7 @@ def test_410_gone_makes_it_list_again(api, launcher, gone):
 
 
 def test_a_deleted_job_ends_the_following(api, launcher):
-    launcher.launch(BATCH, 2, "cpu", 1)
+    launcher.launch(BATCH, Order(2))
     views = launcher.follow(BATCH)
     assert next(views)["state"] == "starting"
     threading.Timer(0.2, lambda: launcher.cancel(BATCH)).start()
@@ -434,7 +433,7 @@ def test_what_is_not_there_cannot_be_followed(launcher):
 
 
 def test_following_tells_why_it_cannot(api, launcher):
-    launcher.launch(BATCH, 2, "cpu", 1)
+    launcher.launch(BATCH, Order(2))
     api.faults = [None, Fault(403, "Forbidden")]
     views = launcher.follow(BATCH)
     next(views)

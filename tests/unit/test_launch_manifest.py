@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.launch.manifest import BATCH, Order, digest, is_ours, job, job_name, owner_reference
+from gateway.launch import Order
+from gateway.launch.manifest import BATCH, digest, is_ours, job, job_name, owner_reference
 from gateway.settings import Settings
 
 SETTINGS = Settings(
@@ -24,7 +25,7 @@ VERSIONS = ("1.31", "1.34", "1.37")
 
 
 def made(**changes):
-    return job(Order(TOKEN, **{"parallelism": 3, **changes}), SETTINGS, "video")
+    return job(TOKEN, Order(**{"parallelism": 3, **changes}), SETTINGS, "video")
 
 
 def pod(body):
@@ -37,8 +38,8 @@ def pod(body):
 )
 def test_it_is_valid_in_the_real_schema(device, training, version):
     owner = owner_reference("masquerade-gateway", "2f0e-11")
-    order = Order(TOKEN, 3, device, 2, training, "masquerade-train" if training else "")
-    body = job(order, SETTINGS, "video", owner)
+    order = Order(3, device, 2, training, "masquerade-train" if training else "")
+    body = job(TOKEN, order, SETTINGS, "video", owner)
     assert kubernetes_validate.validate(body, version, strict=True)
     assert body["metadata"]["ownerReferences"] == [owner]
 
@@ -152,7 +153,7 @@ def test_only_a_digest_of_the_id_is_told_to_the_cluster():
 @given(st.from_regex(r"[A-Za-z0-9_-]{32}", fullmatch=True))
 def test_any_id_makes_a_name_that_kubernetes_takes(token):
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", job_name(token))
-    labels = job(Order(token, 1), SETTINGS, "n")["metadata"]["labels"]
+    labels = job(token, Order(1), SETTINGS, "n")["metadata"]["labels"]
     assert all(
         re.fullmatch(r"([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]", value)
         for value in labels.values()
