@@ -19,9 +19,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import kubernetes_validate
 
+from gateway.settings import Settings
+
 _JOBS = re.compile(r"/apis/batch/v1/namespaces/([^/]+)/jobs(?:/([^/]+))?")
 _PODS = re.compile(r"/api/v1/namespaces/([^/]+)/pods")
 _DEPLOYMENTS = re.compile(r"/apis/apps/v1/namespaces/([^/]+)/deployments/([^/]+)")
+
+COMPLETE = {"conditions": [{"type": "Complete", "status": "True"}], "succeeded": 2}
+"""The status of a Job that has done its work."""
 
 
 class Fault(Exception):
@@ -232,3 +237,11 @@ def cluster() -> Iterator[Cluster]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def settings_of(state: Cluster) -> Settings:
+    """Those of a gateway that launches in this cluster."""
+    return Settings(
+        launcher="kubernetes", k8s_api=state.url, k8s_namespace="video", k8s_image="w:1",
+        k8s_model_image="m:1", k8s_train_image="t:1",
+    )  # fmt: skip

@@ -13,13 +13,12 @@ from gateway.launch import Order, kubernetes, launcher_for, manifest
 from gateway.launch.kubernetes import KubernetesLauncher
 from gateway.launch.local import LocalLauncher
 from gateway.settings import Settings, SettingsError
-from tests.kube_standin import Fault, cluster
-from tests.servers import free_port, wait_for
+from tests.kube_standin import COMPLETE, Fault, cluster, settings_of
+from tests.servers import free_port
 from tests.unit.http_fakes import app_of, services_of
 
 BATCH = "a" * 32
 NAME = manifest.job_name(BATCH)
-COMPLETE = {"conditions": [{"type": "Complete", "status": "True"}], "succeeded": 2}
 FAILED = {
     "conditions": [
         {"type": "FailureTarget", "status": "True", "reason": "BackoffLimitExceeded"},
@@ -38,10 +37,7 @@ def api():
 
 @pytest.fixture
 def settings(api):
-    return Settings(
-        launcher="kubernetes", k8s_api=api.url, k8s_namespace="video", k8s_image="w:1",
-        k8s_model_image="m:1", k8s_train_image="t:1",
-    )  # fmt: skip
+    return settings_of(api)
 
 
 @pytest.fixture
@@ -60,6 +56,11 @@ def test_the_setting_chooses(settings):
 def test_a_missing_image_is_named(settings, name):
     with pytest.raises(SettingsError, match=f"MASQUERADE_{name.upper()}"):
         launcher_for(dataclasses.replace(settings, **{name: ""}))
+
+
+def test_a_gateway_does_not_start_with_half_a_launcher(settings):
+    with pytest.raises(SettingsError, match="MASQUERADE_K8S_IMAGE"):
+        app_of(services_of(dataclasses.replace(settings, k8s_image="")))
 
 
 def test_no_cluster_is_said(settings, monkeypatch, tmp_path):
@@ -104,14 +105,6 @@ def test_in_a_pod_its_own_cluster_and_namespace_are_taken(settings, monkeypatch,
     assert found.host == "https://10.0.0.1:443"
     assert found.auth_settings()["BearerToken"]["value"] == "bearer t0ken"
     assert kubernetes._own_namespace() == "gpu-video"
-
-
-def test_locally_nothing_is_made():
-    local = LocalLauncher()
-    assert local.launch(BATCH, Order(2)) is None
-    assert local.view(BATCH) is None
-    assert list(local.follow(BATCH)) == []
-    assert not local.cancel(BATCH)
 
 
 def test_a_launch_creates_exactly_the_manifest(api, launcher, settings):
@@ -370,77 +363,3 @@ def test_something_else_answers(api, launcher):
     api.create = lambda *_: {"metadata": 7}
     with pytest.raises(LauncherUnavailable):
         launcher.launch(BATCH, Order())
-
-
-# following
-
-
-def test_it_is_followed_to_its_end_over_a_broken_watch_and_a_forgotten_version(
-    api, launcher, monkeypatch
-):
-    monkeypatch.setattr(kubernetes, "_WATCH", 1)
-    launcher.launch(BATCH, Order(2))
-    seen = []
-    follower = threading.Thread(target=lambda: seen.extend(launcher.follow(BATCH)))
-    follower.start()
-    watches = lambda: api.calls.count(("GET", "watch"))  # noqa: E731
-    wait_for(lambda: watches() == 1)
-    api.change(NAME, active=2, ready=1)
-    wait_for(lambda: watches() >= 2)  # the first one's time is up
-    api.compact()
-    api.change(NAME, active=2, ready=2)
-    wait_for(lambda: watches() >= 3)
-    api.change(NAME, **COMPLETE)
-    follower.join(10)
-    assert not follower.is_alive()
-    assert [view["state"] for view in seen] == ["starting", "running", "running", "complete"]
-
-
-@pytest.mark.parametrize("gone", ["as an event", "as an answer"])
-def test_410_gone_makes_it_list_again(api, launcher, gone):
-    launcher.launch(BATCH, Order(2))
-    if gone == "as an answer":
-        api.faults = [None, Fault(410, "Expired")]
-    else:
-        listed = api.list
-
-        def outdated(*args):
-            answer = listed(*args)
-            api.list = listed
-            api.compact()
-            return answer
-
-        api.list = outdated
-    views = launcher.follow(BATCH)
-    assert next(views)["state"] == "starting"
-    timer = threading.Timer(0.3, lambda: api.change(NAME, **COMPLETE))
-    timer.start()
-    assert next(views)["state"] == "complete"
-    assert list(views) == []
-    assert sum(1 for call in api.calls if call[1].endswith("/jobs")) >= 3  # created, listed twice
-
-
-def test_a_deleted_job_ends_the_following(api, launcher):
-    launcher.launch(BATCH, Order(2))
-    views = launcher.follow(BATCH)
-    assert next(views)["state"] == "starting"
-    threading.Timer(0.2, lambda: launcher.cancel(BATCH)).start()
-    assert list(views) == []
-
-
-def test_what_is_not_there_cannot_be_followed(launcher):
-    assert list(launcher.follow(BATCH)) == []
-
-
-def test_following_tells_why_it_cannot(api, launcher):
-    launcher.launch(BATCH, Order(2))
-    api.faults = [None, Fault(403, "Forbidden")]
-    views = launcher.follow(BATCH)
-    next(views)
-    with pytest.raises(LauncherUnavailable, match="does not allow"):
-        next(views)
-
-
-def test_a_gateway_does_not_start_with_half_a_launcher(settings):
-    with pytest.raises(SettingsError, match="MASQUERADE_K8S_IMAGE"):
-        app_of(services_of(dataclasses.replace(settings, k8s_image="")))
