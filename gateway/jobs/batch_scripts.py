@@ -160,8 +160,8 @@ end
 
 local kind, item = string.sub(key, 1, 2), 'i-' .. string.sub(key, 3, 34)
 local function pass_over()
-  local listed = redis.call('HGET', inputs, item) or ''
-  local size = tonumber(string.match(listed, '"size":(%d+)') or 0)
+  local listed = redis.call('HGET', inputs, item)
+  local size = listed and cjson.decode(listed).size or 0
   local own = tonumber(redis.call('HGET', left, item .. ':bytes_done') or 0)
   redis.call('HINCRBY', P, 'bytes_done', string.format('%d', size - own))
   redis.call('HSET', left, item .. ':bytes_done', string.format('%d', size))
