@@ -43,6 +43,8 @@ _SLOWEST = 4 * MIB  # bytes a second that a patient caller expects at least
 _SERVICE_DESCRIPTIONS = create_loader()
 _MISSING = {"404", "NoSuchKey", "NotFound"}
 _DENIED = {"403", "AccessDenied", "AllAccessDisabled", "NoSuchBucket", "InvalidBucketName"}
+_WORDLESS = {"400", "403"}  # what HEAD answers, which has no body, to whatever was wrong
+_PASSING = {"ExpiredToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "RequestTimeout"}
 
 
 @dataclass(frozen=True)
@@ -148,14 +150,14 @@ class Storage:
     def look(self, key: str) -> Stored:
         """What is known of an object; NotFound when there is none."""
         with _asking("head"), self._bound():
-            seen = self._client.head_object(Bucket=self._bucket, Key=key)
+            seen = self._ask_head(key)
         note = {name.lower(): value for name, value in seen.get("Metadata", {}).items()}
         return Stored(key, int(seen["ContentLength"]), seen["LastModified"], _etag(seen), note)
 
     def size(self, key: str) -> int:
         """Bytes of an object; NotFound when there is none."""
         with _asking("head"), self._bound():
-            return int(self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"])
+            return int(self._ask_head(key)["ContentLength"])
 
     def head(self, key: str, count: int) -> bytes:
         """The first ``count`` bytes, which it must have; NotFound when there is none."""
@@ -303,6 +305,16 @@ class Storage:
             return f"the object store does not answer ({type(error).__name__})"
         return None
 
+    def _ask_head(self, key: str) -> Any:
+        """What HEAD answers; why it is refused, which only GET tells."""
+        try:
+            return self._client.head_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _WORDLESS:
+                raise
+        self._client.get_object(Bucket=self._bucket, Key=key)["Body"].close()
+        return self._client.head_object(Bucket=self._bucket, Key=key)
+
     def _bound(self, size: int = 0) -> AbstractContextManager[None]:
         """As long as a call may take that moves ``size`` bytes, then TimeoutError; and no longer
         than the present request has, then DeadlineExceeded.
@@ -321,9 +333,12 @@ def was_denied(error: StorageUnavailable) -> bool:
 
 
 def may_recover(error: StorageUnavailable) -> bool:
-    """Whether the store did not answer or said that it fails, rather than that it will not."""
+    """Whether the store did not answer or said that it fails, rather than that it will not.
+
+    So does what it refuses until clocks are right or credentials new.
+    """
     cause = error.__cause__
-    if not isinstance(cause, ClientError):
+    if not isinstance(cause, ClientError) or cause.response["Error"]["Code"] in _PASSING:
         return True
     status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
     return status >= 500 or status == 429

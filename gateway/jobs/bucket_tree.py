@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from gateway.errors import EmptyInput, Forbidden, NotFound, StorageUnavailable
 from gateway.jobs.tree import Copied, Entry, Note
-from gateway.storage import Link, Storage, Stored, was_denied
+from gateway.storage import Link, Storage, was_denied
 
 S3 = "s3://"
 _PROBE = ".masquerade-probe"
@@ -57,7 +57,7 @@ class BucketTree:
     def stat(self, name: str) -> Entry:
         """See :class:`Tree`."""
         with self._may("read this object of the bucket"):
-            seen = self._look(name)
+            seen = self._storage.look(self._prefix + name)
         return Entry(name, seen.size, seen.etag)
 
     def fetch(self, name: str, out: BinaryIO, progress: Copied) -> str:
@@ -68,7 +68,7 @@ class BucketTree:
     def note(self, name: str) -> Note | None:
         """See :class:`Tree`."""
         try:
-            return self._look(name).note or None
+            return self._storage.look(self._prefix + name).note or None
         except NotFound:
             return None
         except StorageUnavailable as error:
@@ -88,15 +88,6 @@ class BucketTree:
     def tidy(self, before: datetime) -> int:
         """See :class:`Tree`: uploads in parts."""
         return self._storage.abort_unfinished(before, self._prefix)
-
-    def _look(self, name: str) -> Stored:
-        key = self._prefix + name
-        try:
-            return self._storage.look(key)
-        except StorageUnavailable as error:
-            if was_denied(error):
-                self._storage.head(key, 1)  # says why: credentials that have expired will pass
-            raise
 
     @contextlib.contextmanager
     def _may(self, act: str) -> Iterator[None]:

@@ -18,7 +18,8 @@ from gateway import deadline
 from gateway.errors import DeadlineExceeded, NotFound, StorageUnavailable
 from gateway.object_names import UPLOADS, new_token, upload_key
 from gateway.settings import MIB, Settings
-from gateway.storage import Storage
+from gateway.storage import Storage, may_recover
+from tests.faulty import Fault, Proxy
 from tests.servers import free_port, keys
 
 
@@ -281,6 +282,45 @@ def test_refused_credentials_are_our_fault_not_the_users(settings, monkeypatch):
     assert "403" in storage.ready()
     with pytest.raises(StorageUnavailable):
         storage.fetch("uploads/x", io.BytesIO())
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "passes"),
+    [
+        (400, "ExpiredToken", True),
+        (403, "RequestTimeTooSkewed", True),
+        (400, "RequestTimeout", True),
+        (403, "AccessDenied", False),
+        (403, "InvalidAccessKeyId", False),
+        (400, "InvalidRequest", False),
+    ],
+)
+def test_what_will_pass_is_told_from_what_will_not(settings, s3_endpoint, status, code, passes):
+    """Also by HEAD, whose answers do not say why."""
+    host = urllib.parse.urlsplit(s3_endpoint)
+    Storage(settings).put("uploads/a", io.BytesIO(b"x"), "a/b")
+    with Proxy((host.hostname, host.port)) as proxy:
+        storage = Storage(dataclasses.replace(settings, s3_endpoint=proxy.url))
+        calls = (
+            lambda: storage.size("uploads/a"),
+            lambda: storage.look("uploads/a"),
+            lambda: storage.fetch("uploads/a", io.BytesIO()),
+            lambda: storage.put("results/a", io.BytesIO(b"x"), "a/b"),
+        )
+        for call in calls:
+            refusing = proxy.spoiling(Fault(status=status, code=code))
+            with refusing, pytest.raises(StorageUnavailable) as refused:
+                call()
+            assert may_recover(refused.value) is passes
+
+
+def test_a_refusal_that_is_over_when_it_is_asked_about(settings, s3_endpoint):
+    host = urllib.parse.urlsplit(s3_endpoint)
+    Storage(settings).put("uploads/a", io.BytesIO(b"xyz"), "a/b")
+    with Proxy((host.hostname, host.port)) as proxy:
+        storage = Storage(dataclasses.replace(settings, s3_endpoint=proxy.url))
+        with proxy.spoiling(Fault(status=403, code="RequestTimeTooSkewed"), {"HEAD"}, times=1):
+            assert storage.size("uploads/a") == 3
 
 
 def expires_in(url):
