@@ -152,6 +152,10 @@ class ModelUnavailable(MasqueradeError):
     retry_after = 5
 
 
+class ModelFailed(ModelUnavailable):
+    """The model is up and fails on what it was asked; clients see no difference."""
+
+
 class RendererUnavailable(MasqueradeError):
     """No renderer process accepts connections."""
 
@@ -228,12 +232,12 @@ class PodUnreachable(Exception):
 
 
 def by_code() -> dict[str, type[MasqueradeError]]:
-    """All error classes by their stable code (to revive one from another process)."""
+    """The error class of each stable code (to revive one from another process)."""
     found: dict[str, type[MasqueradeError]] = {}
     stack: list[type[MasqueradeError]] = [MasqueradeError]
     while stack:
         cls = stack.pop()
-        found[cls.code] = cls
+        found.setdefault(cls.code, cls)
         stack.extend(cls.__subclasses__())
     return found
 

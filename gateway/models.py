@@ -24,7 +24,7 @@ import urllib3
 
 from gateway import carry, deadline, traces
 from gateway.drawings.character import PARENTS
-from gateway.errors import BadMedia, ModelUnavailable, TooLarge
+from gateway.errors import BadMedia, ModelFailed, ModelUnavailable, TooLarge
 from gateway.faces.boxes import Detections
 from gateway.settings import Settings
 
@@ -34,6 +34,7 @@ T = TypeVar("T")
 READY_TIMEOUT = 1.0
 _SHORTEST = 0.001  # seconds of waiting; urllib3 takes no less than something
 _SILENT = "the model server does not answer"
+_FAILED = b"InternalServerException"  # TorchServe's, of a handler that failed or died
 _CONNECTIONS = 32  # kept open to the model server, a model and process; more come and go
 
 
@@ -54,7 +55,7 @@ class Model:
         """See the settings ``torchserve_*`` and ``model_timeout``.
 
         patience: how long to keep trying (seconds) while the model is away; jobs
-        wait, interactive requests do not.
+        wait, interactive requests do not. One that fails is asked once more.
         """
         self._url = f"{url}/predictions/{self.name}"
         self._describe = f"{management_url}/models/{self.name}"
@@ -100,16 +101,17 @@ class Model:
         self, body: Any, read: Callable[[Any], T], headers: Mapping[str, str] | None = None
     ) -> list[T]:
         """What ``read`` makes of each image in the answer; it may raise what bad values raise."""
-        give_up = time.monotonic() + self._patience
+        give_up, failures = time.monotonic() + self._patience, 0
         while True:
             try:
                 self._look_again()
                 found = self._call(body, read, headers or {})
                 self._doubted = False
                 return found
-            except ModelUnavailable:
+            except ModelUnavailable as error:
                 self._doubted = True
-                if time.monotonic() > give_up:
+                failures += isinstance(error, ModelFailed)
+                if failures > 1 or time.monotonic() > give_up:
                     raise
                 time.sleep(1.0)
 
@@ -132,13 +134,16 @@ class Model:
         if answer.status == 400 and b"Token" not in answer.data[:500]:
             raise BadMedia(f"the {self.title} cannot read this picture")
         if answer.status != 200:
-            raise ModelUnavailable(f"the {self.title} failed (status {answer.status}); try again")
+            failed = answer.status in (500, 507) or _FAILED in answer.data[:500]
+            raise (ModelFailed if failed else ModelUnavailable)(
+                f"the {self.title} failed (status {answer.status}); try again"
+            )
         try:
             found = [read(image) for image in json.loads(answer.data)["images"]]
         except (ValueError, LookupError, TypeError, AttributeError, cv2.error):
             found = []
         if not found:
-            raise ModelUnavailable(f"the {self.title}'s answer is unreadable; try again")
+            raise ModelFailed(f"the {self.title}'s answer is unreadable; try again")
         return found
 
     def _post(self, body: Any, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:

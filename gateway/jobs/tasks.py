@@ -33,10 +33,10 @@ from gateway.errors import (
     DeadlineExceeded,
     DiskFull,
     MasqueradeError,
+    ModelFailed,
     ModelUnavailable,
     QueueUnavailable,
     RendererFailed,
-    RendererUnavailable,
     StorageUnavailable,
     TooLarge,
     is_disk_full,
@@ -54,7 +54,6 @@ log = logging.getLogger(__name__)
 
 BACKOFF = (2, 10)  # seconds before the second and every later attempt
 PAUSES = (2.0, 60.0)  # seconds, the first and the longest, between attempts while something is away
-_AWAY = (ModelUnavailable, RendererUnavailable, StorageUnavailable, QueueUnavailable)
 _FINISH_TRIES = 20
 WAITED = "waited"  # in a message's meta: seconds for which it has waited for what was away
 MODEL_PATIENCE = 30.0  # seconds to wait for a model that is away, before the attempt fails
@@ -271,16 +270,21 @@ def try_again(error: MasqueradeError, chances: Chances) -> TryAgain | None:
 
     The pauses for what is away grow with what was waited already.
     """
-    away = isinstance(error, _AWAY)
-    if isinstance(error, StorageUnavailable):
-        away = may_recover(error)
     left = chances.patience - chances.waited
-    if away and left > 0:
+    if _is_away(error) and left > 0:
         shortest, longest = PAUSES
         return Away(error.code, min(max(chances.waited, shortest), longest, left))
     if error.status in (429, 503) and chances.retries:
         return TryAgain(error.code)
     return None
+
+
+def _is_away(error: MasqueradeError) -> bool:
+    """Whether it is no fault of the input or of an attempt: what it needs was not there."""
+    if isinstance(error, StorageUnavailable):
+        return may_recover(error)
+    needed = isinstance(error, (ModelUnavailable, QueueUnavailable))
+    return needed and not isinstance(error, ModelFailed)
 
 
 def untold(error: BaseException) -> BaseException | None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from gateway.errors import MasqueradeError, ModelUnavailable
+from gateway.errors import MasqueradeError, ModelFailed, ModelUnavailable
 from gateway.media.image_base import on_white
 from gateway.models import Classified, Classifier
 from gateway.pipelines.classify_image import highest, shrunk
@@ -99,4 +99,4 @@ class Review:
                 ", ".join(unknown),
                 ", ".join(sorted(scores)),
             )
-            raise ModelUnavailable("pictures cannot be reviewed: the service is set up wrongly")
+            raise ModelFailed("pictures cannot be reviewed: the service is set up wrongly")

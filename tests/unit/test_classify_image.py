@@ -10,7 +10,14 @@ import pytest
 from faces_fakes import PaintDetector
 from PIL import Image
 
-from gateway.errors import BadMedia, BadOption, ModelUnavailable, TooLarge, UnsupportedMedia
+from gateway.errors import (
+    BadMedia,
+    BadOption,
+    ModelFailed,
+    ModelUnavailable,
+    TooLarge,
+    UnsupportedMedia,
+)
 from gateway.pipelines.blur_image import blur_image
 from gateway.pipelines.classify_image import (
     MOST_SHOWN,
@@ -195,7 +202,7 @@ def test_stripes_are_looked_at_too(size):
 
 def test_a_limit_on_what_the_model_never_tells_is_no_open_gate(caplog):
     gate = Review(FakeJudge(), {"red": 0.5, "rde": 0.5}, rejects=True, side=32)
-    with pytest.raises(ModelUnavailable, match="set up wrongly"):
+    with pytest.raises(ModelFailed, match="set up wrongly"):
         blur(image("blue"), gate)
     assert "rde; the classifier tells blue, green, red" in caplog.text
     reporting = dataclasses.replace(gate, rejects=False)

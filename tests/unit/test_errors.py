@@ -74,6 +74,7 @@ def test_codes_and_statuses_are_stable():
 def test_codes_are_unique():
     kinds = [k for k in vars(errors).values() if isinstance(k, type)]
     kinds = [k for k in kinds if issubclass(k, MasqueradeError)]
+    kinds.remove(errors.ModelFailed)  # which clients see as the model being away
     assert len({kind.code for kind in kinds}) == len(kinds)
 
 
@@ -82,6 +83,10 @@ def test_an_error_survives_a_process_boundary(kind):
     again = revive(kind.code, "why")
     assert type(again) is kind
     assert str(again) == "why"
+
+
+def test_clients_do_not_see_why_a_model_gave_nothing():
+    assert type(revive(errors.ModelFailed.code, "why")) is errors.ModelUnavailable
 
 
 def test_all_that_ask_to_come_back_say_when():

@@ -16,7 +16,14 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from gateway.errors import BadMedia, Busy, DiskFull, StorageUnavailable
+from gateway.errors import (
+    BadMedia,
+    Busy,
+    DiskFull,
+    ModelFailed,
+    QueueUnavailable,
+    StorageUnavailable,
+)
 from gateway.jobs import sweep, tasks
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.tasks import Chances
@@ -160,10 +167,13 @@ def test_what_is_not_away_is_not_waited_for():
         error.__cause__ = ClientError(answer, "GetObject")
         return error
 
-    for error in (DiskFull("x"), BadMedia("x"), Busy("x"), refused(403), refused(400)):
+    ours = (DiskFull("x"), BadMedia("x"), Busy("x"), ModelFailed("x"))
+    for error in (*ours, refused(403), refused(400)):
         assert tasks.try_again(error, patient) is None
-    assert isinstance(tasks.try_again(refused(503), patient), tasks.Away)
+    for error in (refused(503), QueueUnavailable("x")):
+        assert isinstance(tasks.try_again(error, patient), tasks.Away)
     assert type(tasks.try_again(refused(403), Chances(1, 100.0))) is tasks.TryAgain
+    assert type(tasks.try_again(ModelFailed("x"), Chances(1, 100.0))) is tasks.TryAgain
 
 
 def test_a_cancel_while_it_renders(played, settings, store, storage, submit, monkeypatch):

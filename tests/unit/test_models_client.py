@@ -10,13 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_server import FACE, NOBODY, READY, Answer, Served, model_server
+from model_server import FACE, NOBODY, READY, TOKEN_ERROR, Answer, Served, model_server
 
-from gateway.errors import BadMedia, MasqueradeError, ModelUnavailable, TooLarge
+from gateway.errors import BadMedia, MasqueradeError, ModelFailed, ModelUnavailable, TooLarge
 from gateway.models import FaceDetector
 from gateway.settings import Settings
 from handlers.runtime import read_images
 from tests.servers import free_port
+
+FAILED = {"code": 503, "type": "InternalServerException", "message": "Prediction failed"}
+NO_WORKER = {
+    **{"code": 503, "type": "ServiceUnavailableException"},
+    "message": 'Model "face_detector" has no worker to serve inference request.',
+}
 
 
 @pytest.fixture
@@ -243,6 +249,43 @@ def test_patience_ends(served: Served) -> None:
     with pytest.raises(ModelUnavailable):
         client(served, patience=0.5).detect_encoded(b"x", 0.2)
     assert 2 <= len(served.seen) <= 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "failed"),
+    [
+        ((503, FAILED), True),
+        ((500, {"code": 500, "type": "InternalServerException", "message": "Worker died."}), True),
+        ((507, {"code": 507, "message": "out of memory"}), True),
+        ((500, b""), True),
+        ((200, {"images": [{}]}), True),
+        ((503, NO_WORKER), False),
+        ((503, b""), False),
+        ((404, {"code": 404, "message": "Model not found"}), False),
+        ((400, TOKEN_ERROR), False),
+    ],
+    ids=lambda v: str(v)[:60],
+)
+def test_a_model_that_fails_is_told_from_one_that_is_away(
+    served: Served, answer: Answer, failed: bool
+) -> None:
+    served.predict = lambda body: answer
+    with pytest.raises(ModelUnavailable) as raised:
+        client(served).detect_encoded(b"x", 0.2)
+    assert isinstance(raised.value, ModelFailed) == failed
+
+
+def test_a_model_that_fails_is_asked_once_more(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.models.time.sleep", lambda _: None)
+    answers = iter([(503, NO_WORKER), (503, FAILED), (200, {"images": [FACE]})])
+    served.predict = lambda body: next(answers)
+    assert len(client(served, patience=60).detect_encoded(b"x", 0.2)) == 1
+    served.predict = lambda body: (503, FAILED)
+    with pytest.raises(ModelFailed):
+        client(served, patience=60).detect_encoded(b"x", 0.2)
+    assert len(served.seen) == 5
 
 
 def test_patience_is_not_spent_on_what_will_not_change(served: Served) -> None:
