@@ -193,7 +193,7 @@ def _fork() -> int:
     parent, pid = os.getpid(), os.fork()
     if pid:
         return pid
-    from gateway.jobs.tasks import die_with_parent
+    from gateway.jobs.attempts import die_with_parent
     from gateway.jobs.worker import VideoWorker
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -57,9 +57,9 @@ def install() -> None:
 
 if __name__ == "__main__":
     install()
-    from gateway.jobs import tasks, worker
+    from gateway.jobs import attempts, worker
 
     # As in earnest, but sooner: this is what tests wait for.
-    tasks.BACKOFF = tasks.PAUSES = (0.5, 1.0)
+    attempts.BACKOFF = attempts.PAUSES = (0.5, 1.0)
     worker._BEAT, worker._LEASE = 1, 6
     sys.exit(worker.main())

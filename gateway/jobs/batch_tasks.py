@@ -21,7 +21,7 @@ from gateway.errors import (
     RendererFailed,
     StorageUnavailable,
 )
-from gateway.jobs import listing, rendering, segments, tasks
+from gateway.jobs import attempts, listing, rendering, segments
 from gateway.jobs.batch_queue import BatchQueue
 from gateway.jobs.batches import LIST, TRAIN, Running
 from gateway.jobs.progress import TaskProgress
@@ -33,7 +33,7 @@ from gateway.storage import Storage
 log = logging.getLogger(__name__)
 
 
-class HandedBack(tasks.TryAgain):
+class HandedBack(attempts.TryAgain):
     """Raised out of a training that was told to stop: it goes on where it is queued again."""
 
 
@@ -62,7 +62,7 @@ def work(batch_id: str, key: str) -> None:
     """The task that RQ calls in the work-horse."""
     tools = inherited or Tools.connect(Settings.from_env())
     name, kind = f"batch-{batch_id[:6]}-{key[:8]}", _KINDS.get(key) or _KINDS[key[:2]]
-    with tasks.under_way(kind, name, tools.settings) as chances:
+    with attempts.under_way(kind, name, tools.settings) as chances:
         attempt(batch_id, key, tools.settings, tools.queue, tools.storage, chances)
 
 
@@ -72,7 +72,7 @@ def attempt(
     settings: Settings,
     queue: BatchQueue,
     storage: Storage,
-    chances: tasks.Chances,
+    chances: attempts.Chances,
 ) -> None:
     """One attempt at a task, to its end.
 
@@ -95,13 +95,13 @@ def attempt(
                 storage.delete(outcome.leftovers)
     except Cancelled:
         log.info("attempt abandoned: the batch was cancelled or the task taken over")
-    except tasks.TryAgain:
+    except attempts.TryAgain:
         raise
     except Exception as error:
         public = _public(error, key)
-        log.warning("attempt failed: %s", public.code, exc_info=tasks.untold(error))
-        again = tasks.try_again(public, chances)
-        if again and tasks.surely(lambda: bool(queue.store.end(task, "queued"))):
+        log.warning("attempt failed: %s", public.code, exc_info=attempts.untold(error))
+        again = attempts.try_again(public, chances)
+        if again and attempts.surely(lambda: bool(queue.store.end(task, "queued"))):
             raise again from error
         _end(queue, task, Outcome("failed", _reason(public)))
 
@@ -182,7 +182,7 @@ def _end(queue: BatchQueue, task: Running, outcome: Outcome) -> bool:
         said.append(queue.store.end(task, outcome.ending, outcome.record, outcome.counted))
         return bool(said[-1])
 
-    tasks.surely(write)
+    attempts.surely(write)
     if said[-1] != 1:
         _open_join(queue, task.batch.id, task.key)
     return bool(said[-1])
@@ -198,7 +198,7 @@ def _open_join(queue: BatchQueue, batch_id: str, key: str) -> None:
 
 
 def _public(error: Exception, key: str) -> MasqueradeError:
-    public = tasks.public_error(error)
+    public = attempts.public_error(error)
     if isinstance(public, NotFound) and key not in _NO_FILE:
         return NotFound("the file is gone")  # the store says that there is no such upload
     return public

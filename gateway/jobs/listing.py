@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from gateway.errors import Cancelled, EmptyInput
-from gateway.jobs.tasks import Paused
+from gateway.jobs.attempts import Paused
 from gateway.jobs.tree import Entry
 from gateway.jobs.work import Outcome, Work
 from gateway.media.names import is_media

@@ -10,8 +10,8 @@ from functools import cache
 from typing import IO, Any
 
 from gateway.errors import Cancelled, EmptyUpload, Forbidden, TooLarge, UnsupportedMedia
+from gateway.jobs.attempts import MODEL_PATIENCE, fd_path
 from gateway.jobs.batches import segment_keys
-from gateway.jobs.tasks import MODEL_PATIENCE, fd_path
 from gateway.jobs.tree import Tree
 from gateway.jobs.work import Outcome, Told, Work
 from gateway.media import names

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from gateway.errors import Conflict, NotFound
+from gateway.jobs.attempts import MODEL_PATIENCE, fd_path
 from gateway.jobs.batches import item_of, join_key
 from gateway.jobs.kept import Kept
 from gateway.jobs.rendering import MP4, video_record
-from gateway.jobs.tasks import MODEL_PATIENCE, fd_path
 from gateway.jobs.work import Outcome, Told, Work
 from gateway.object_names import WORK
 

@@ -32,7 +32,7 @@ from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 
 from gateway import traces
-from gateway.jobs import batch_tasks, segments, tasks
+from gateway.jobs import attempts, batch_tasks, segments, tasks
 from gateway.jobs.batches import TRAIN
 from gateway.jobs.leases import is_held, may_judge
 from gateway.jobs.queue import JobQueue, ReliableQueue
@@ -136,7 +136,7 @@ class VideoWorker(Worker):
     def setup_work_horse_signals(self) -> None:
         """The first thing that a work-horse does."""
         super().setup_work_horse_signals()
-        tasks.die_with_parent(self.pid or 0)
+        attempts.die_with_parent(self.pid or 0)
 
     def prepare_job_execution(
         self,
@@ -229,17 +229,17 @@ class VideoWorker(Worker):
         self, message: Message, kind: type, error: BaseException | None = None, *_: Any
     ) -> bool:
         """After an exception, or when another worker's job is found abandoned."""
-        if isinstance(error, tasks.Away):
+        if isinstance(error, attempts.Away):
             # Here, out of the attempt's deadline; who has the fault waits, not who takes over.
             time.sleep(error.pause)
-            message.meta[tasks.WAITED] = message.meta.get(tasks.WAITED, 0.0) + error.pause
+            message.meta[attempts.WAITED] = message.meta.get(attempts.WAITED, 0.0) + error.pause
             _hand_back(message)
-        if kind in (batch_tasks.HandedBack, tasks.Paused):
+        if kind in (batch_tasks.HandedBack, attempts.Paused):
             _hand_back(message, first=kind is batch_tasks.HandedBack)
         mine = not issubclass(kind, AbandonedJobError)
         if mine and not self._is_held(message):
             return True
-        if not issubclass(kind, tasks.TryAgain):  # which has settled its record itself
+        if not issubclass(kind, attempts.TryAgain):  # which has settled its record itself
             self._settle(message, late=False)
         return True
 

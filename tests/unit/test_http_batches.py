@@ -16,9 +16,9 @@ from gateway.cli.show_jobs import sheet
 from gateway.errors import BadOption, LauncherUnavailable
 from gateway.http import batches as routes
 from gateway.jobs import batch_tasks
+from gateway.jobs.attempts import Chances
 from gateway.jobs.batch_queue import task_of
 from gateway.jobs.batches import item_key
-from gateway.jobs.tasks import Chances
 from gateway.launch import Order
 from tests import batch_standin
 from tests.batch_standin import photo, video

@@ -24,9 +24,9 @@ from gateway.errors import (
     QueueUnavailable,
     StorageUnavailable,
 )
-from gateway.jobs import sweep, tasks
+from gateway.jobs import attempts, sweep, tasks
+from gateway.jobs.attempts import Chances
 from gateway.jobs.queue import JobQueue
-from gateway.jobs.tasks import Chances
 from gateway.object_names import UPLOADS, new_token
 from gateway.storage import Storage
 from tests import worker_standin
@@ -93,7 +93,7 @@ def pids(path):
 @pytest.fixture
 def played(monkeypatch):
     monkeypatch.setitem(sys.modules, "gateway.pipelines.blur_video", worker_standin)
-    monkeypatch.setattr(tasks, "BACKOFF", (0, 0))
+    monkeypatch.setattr(attempts, "BACKOFF", (0, 0))
 
 
 def test_an_attempt_that_works(played, settings, store, storage, submit):
@@ -133,7 +133,7 @@ def test_what_the_user_did_wrong_is_not_tried_again(played, settings, store, sto
 
 def test_what_passes_is_tried_again(played, settings, store, storage, submit):
     job = submit(error="model-unavailable")
-    with pytest.raises(tasks.TryAgain):
+    with pytest.raises(attempts.TryAgain):
         tasks.attempt(job.id, settings, store, storage, Chances(1))
     assert store.get(job.id).status == "queued"
     assert keys(storage) == [job.original]
@@ -148,7 +148,7 @@ def test_what_is_away_is_waited_for_at_no_attempts_expense(
     job = submit(error="model-unavailable")
     pauses, waited = [], 0.0
     while waited < 100:
-        with pytest.raises(tasks.Away) as away:
+        with pytest.raises(attempts.Away) as away:
             tasks.attempt(job.id, settings, store, storage, Chances(0, 100.0, waited))
         assert store.get(job.id).status == "queued"
         pauses.append(away.value.pause)
@@ -169,11 +169,11 @@ def test_what_is_not_away_is_not_waited_for():
 
     ours = (DiskFull("x"), BadMedia("x"), Busy("x"), ModelFailed("x"))
     for error in (*ours, refused(403), refused(400)):
-        assert tasks.try_again(error, patient) is None
+        assert attempts.try_again(error, patient) is None
     for error in (refused(503), QueueUnavailable("x")):
-        assert isinstance(tasks.try_again(error, patient), tasks.Away)
-    assert type(tasks.try_again(refused(403), Chances(1, 100.0))) is tasks.TryAgain
-    assert type(tasks.try_again(ModelFailed("x"), Chances(1, 100.0))) is tasks.TryAgain
+        assert isinstance(attempts.try_again(error, patient), attempts.Away)
+    assert type(attempts.try_again(refused(403), Chances(1, 100.0))) is attempts.TryAgain
+    assert type(attempts.try_again(ModelFailed("x"), Chances(1, 100.0))) is attempts.TryAgain
 
 
 def test_a_cancel_while_it_renders(played, settings, store, storage, submit, monkeypatch):

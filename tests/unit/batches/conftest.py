@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from gateway.jobs import batch_tasks, spec, tasks
+from gateway.jobs import attempts, batch_tasks, spec
 from gateway.jobs.batch_queue import task_of
 from gateway.jobs.queue import JobQueue
 from gateway.storage import Storage
@@ -81,9 +81,9 @@ def work(queue, settings, storage, played):
                 continue
             left = job.retries_left or 0
             try:
-                batch_tasks.attempt(batch_id, key, own, queue, storage, tasks.Chances(left))
-            except tasks.TryAgain as again:
-                job.retries_left = left - (not isinstance(again, tasks.Paused))
+                batch_tasks.attempt(batch_id, key, own, queue, storage, attempts.Chances(left))
+            except attempts.TryAgain as again:
+                job.retries_left = left - (not isinstance(again, attempts.Paused))
                 queue.rq._enqueue_job(job)
             else:
                 job.delete()

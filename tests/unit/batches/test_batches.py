@@ -9,9 +9,9 @@ import pytest
 
 from gateway.errors import Conflict
 from gateway.jobs import batch_tasks, listing, sweep
+from gateway.jobs.attempts import Chances
 from gateway.jobs.batches import item_key
 from gateway.jobs.queue import JobQueue
-from gateway.jobs.tasks import Chances
 from tests.batch_standin import content, numbers, photo, video
 from tests.servers import keys
 

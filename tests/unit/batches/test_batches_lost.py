@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 
 from gateway.jobs import batch_tasks, sweep
+from gateway.jobs.attempts import Chances
 from gateway.jobs.batch_queue import message_id, task_of
 from gateway.jobs.batches import item_key, join_key, segment_keys
 from gateway.jobs.queue import JobQueue
-from gateway.jobs.tasks import Chances
 from tests.batch_standin import numbers, photo, video
 
 

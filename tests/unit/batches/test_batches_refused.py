@@ -9,8 +9,8 @@ import pytest
 
 from gateway.errors import BadOption, EmptyInput, Forbidden
 from gateway.jobs import batch_tasks, spec
+from gateway.jobs.attempts import Chances
 from gateway.jobs.batches import Running
-from gateway.jobs.tasks import Chances
 from tests.batch_standin import numbers, photo, video
 
 # what is refused

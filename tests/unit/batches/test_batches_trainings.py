@@ -7,7 +7,7 @@ import pytest
 from gateway import training
 from gateway.errors import TrainingFailed
 from gateway.jobs import batch_tasks, spec
-from gateway.jobs.tasks import Chances
+from gateway.jobs.attempts import Chances
 from gateway.training.outputs import Outputs
 from tests.servers import keys
 
