@@ -33,6 +33,7 @@ from rq.serializers import JSONSerializer
 
 from gateway import traces
 from gateway.jobs import attempts, batch_tasks, segments, tasks
+from gateway.jobs.batch_queue import is_urgent
 from gateway.jobs.batches import TRAIN
 from gateway.jobs.leases import is_held, may_judge
 from gateway.jobs.queue import JobQueue, ReliableQueue
@@ -222,7 +223,9 @@ class VideoWorker(Worker):
         if late:
             message.retries_left = 0
         elif self._handing_back:
-            _hand_back(message)
+            _put_back(message, free=True, first=True)
+        else:
+            _put_back(message)
         self._settle(message, late)
 
     def _attempt_ended(
@@ -233,9 +236,11 @@ class VideoWorker(Worker):
             # Here, out of the attempt's deadline; who has the fault waits, not who takes over.
             time.sleep(error.pause)
             message.meta[attempts.WAITED] = message.meta.get(attempts.WAITED, 0.0) + error.pause
-            _hand_back(message)
-        if kind in (batch_tasks.HandedBack, attempts.Paused):
-            _hand_back(message, first=kind is batch_tasks.HandedBack)
+            _put_back(message, free=True, first=True)
+        elif kind in (batch_tasks.HandedBack, attempts.Paused):
+            _put_back(message, free=True, first=kind is batch_tasks.HandedBack)
+        else:
+            _put_back(message)
         mine = not issubclass(kind, AbandonedJobError)
         if mine and not self._is_held(message):
             return True
@@ -264,10 +269,15 @@ def is_training(message: Message) -> bool:
     return list(message.args)[1:] == [TRAIN]
 
 
-def _hand_back(message: Message, first: bool = True) -> None:
-    """RQ is about to try it again: next or last, and not at the job's expense."""
-    message.retries_left = (message.retries_left or 0) + 1
-    message.enqueue_at_front_on_retry = first
+def _put_back(message: Message, free: bool = False, first: bool | None = None) -> None:
+    """RQ is about to try it again, if that is left to it.
+
+    free: not at the job's expense. first: next or last; None: where its kind belongs, for RQ
+    would go on with what was said of an earlier attempt.
+    """
+    if free:
+        message.retries_left = (message.retries_left or 0) + 1
+    message.enqueue_at_front_on_retry = is_urgent(message.id[33:]) if first is None else first
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,91 @@
+"""Where a message goes when its attempt has failed, and what that costs, on a real Redis."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from gateway.jobs import attempts, batch_tasks
+from gateway.jobs.batch_queue import message_id
+from gateway.jobs.batches import item_key, segment_keys
+from gateway.jobs.queue import JobQueue
+from gateway.jobs.worker import VideoWorker
+from tests.unit.test_leases import abandon, begin
+
+BATCH = "b" * 32
+A, B = item_key("a.jpg"), item_key("b.jpg")
+(SEGMENT,) = segment_keys(A, 1)
+
+
+@pytest.fixture
+def jobs(settings):
+    return JobQueue(settings)
+
+
+@pytest.fixture
+def worker(settings, monkeypatch):
+    monkeypatch.setattr(batch_tasks, "inherited", None)
+    worker = VideoWorker(settings)
+    worker.register_birth()
+    return worker
+
+
+@pytest.fixture
+def fail(jobs, worker):
+    """Have the attempt at the next task end in an exception, else in death, or its worker's."""
+    queue = jobs.batches.rq
+
+    def fail(error=None, abandoned=False):
+        message, execution = begin(worker, queue)
+        if abandoned:
+            abandon(worker, queue)
+        elif error is None:
+            worker._horse_died(message)
+            worker.handle_job_failure(message, queue, execution=execution)
+        else:
+            try:
+                raise error
+            except Exception:
+                worker._finalize_failure(message, queue, execution, sys.exc_info())
+        return queue.fetch_job(message.id)
+
+    return fail
+
+
+def waiting(jobs):
+    return [message[33:] for message in jobs.batches.rq.get_job_ids()]
+
+
+def test_what_was_first_once_is_not_first_for_ever(jobs, fail):
+    jobs.batches.ensure(BATCH, [A, B])
+    fail(attempts.Away("model-unavailable", 0))
+    assert waiting(jobs) == [A, B]
+    fail(attempts.TryAgain("busy"))
+    assert waiting(jobs) == [B, A]
+
+
+@pytest.mark.parametrize("how", [{}, {"error": ZeroDivisionError()}, {"abandoned": True}])
+def test_what_was_handed_back_has_no_place_by_that(jobs, worker, fail, how):
+    jobs.batches.ensure(BATCH, [A, B])
+    worker._handing_back = True
+    fail()
+    assert waiting(jobs) == [A, B]
+    worker._handing_back = False
+    fail(**how)
+    assert waiting(jobs) == [B, A]
+
+
+@pytest.mark.parametrize("how", [{}, {"error": attempts.TryAgain()}, {"abandoned": True}])
+def test_what_is_urgent_goes_first_again(jobs, fail, how):
+    jobs.batches.ensure(BATCH, ["list", B])
+    fail(attempts.Paused())
+    assert waiting(jobs) == [B, "list"]
+    jobs.batches.rq.remove(message_id(BATCH, B))
+    jobs.batches.ensure(BATCH, [A])
+    assert waiting(jobs) == ["list", A]
+    fail(**how)
+    assert waiting(jobs) == ["list", A]
+    jobs.batches.ensure(BATCH, [SEGMENT])
+    fail(**how)
+    assert waiting(jobs) == [SEGMENT, "list", A]
