@@ -165,13 +165,13 @@ def _pool(folder: Path, count: int, settings: Settings) -> Iterator[Path]:
 
 def pool(folder: Path, count: int) -> None:
     """Keep that many workers alive until SIGTERM; then take them along."""
-    from gateway.jobs import batch_tasks, worker
+    from gateway.jobs import attempts, worker
 
     worker.preload()
     _play(folder / "log")
     logging.disable(logging.ERROR)
     worker._BEAT, worker._LEASE = BEAT, LEASE
-    batch_tasks.BACKOFF = (0.5, 2)
+    attempts.BACKOFF = (0.5, 2)
     alive: set[int] = set()
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))

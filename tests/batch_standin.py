@@ -133,12 +133,12 @@ def modules():
 def install() -> None:
     """Put the played pipelines in place of the real ones, in this process."""
     import gateway.media.video
-    from gateway.jobs import attempts, batch_tasks, listing, worker
+    from gateway.jobs import attempts, listing, worker
 
     sys.modules.update(modules())
     gateway.media.video.probe = probe
     # As in earnest, but sooner: this is what tests wait for.
-    batch_tasks.BACKOFF, attempts.PAUSES = (0.3, 0.6), (0.3, 0.6)
+    attempts.BACKOFF = attempts.PAUSES = (0.3, 0.6)
     worker._BEAT, worker._LEASE = 1, 6
     if sizes := os.environ.get("PLAYED_LISTING"):
         listing.PAGE, listing.MOST_WAITING = map(int, sizes.split())

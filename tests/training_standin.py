@@ -21,12 +21,12 @@ def install(root: Path, replace: Callable[[object, str, object], None] = setattr
 
 if __name__ == "__main__":
     install(Path(sys.argv[1]))
-    from gateway.jobs import batch_tasks, worker
+    from gateway.jobs import attempts, worker
 
     if not os.environ.get("MASQUERADE_TRAIN_PYTHON"):  # the toy needs no torch
         os.environ["MASQUERADE_TRAIN_PYTHON"] = sys.executable
     # As in earnest, but sooner: this is what tests wait for.
     runner._UPLOAD = 0.1
-    batch_tasks.BACKOFF = (0.2, 0.5)
+    attempts.BACKOFF = (0.2, 0.5)
     worker._BEAT, worker._LEASE = 1, 6
     sys.exit(worker.main(sys.argv[2:]))

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 BACKOFF = (2, 10)  # seconds before the second and every later attempt
 PAUSES = (2.0, 60.0)  # seconds, the first and the longest, between attempts while something is away
 _FINISH_TRIES = 20
+FAILED = "failed"  # in a message's meta: attempts that it has cost
 WAITED = "waited"  # in a message's meta: seconds for which it has waited for what was away
 MODEL_PATIENCE = 30.0  # seconds to wait for a model that is away, before the attempt fails
 
@@ -63,28 +64,32 @@ class Away(TryAgain):
 @dataclass(frozen=True)
 class Chances:
     """What a job has left: attempts after this one, and seconds that it may wait for what is
-    away; ``waited`` of them are over.
+    away; ``waited`` of them are over. ``failed``: attempts that it has cost so far.
     """
 
     retries: int = 0
     patience: float = 0.0
     waited: float = 0.0
+    failed: int = 0
 
 
 @contextlib.contextmanager
 def under_way(kind: str, name: str, settings: Settings) -> Iterator[Chances]:
     """Around an attempt in a work-horse: its log line and its span, under the id and in the
-    trace of the request that asked for it. Yields what it has left.
+    trace of the request that asked for it. Yields what it has left, after a pause if one before
+    it has failed.
     """
     message = get_current_job()
     meta = message.meta if message else {}
+    retries = (message.retries_left or 0) if message else 0
+    chances = Chances(retries, settings.job_patience, meta.get(WAITED, 0.0), meta.get(FAILED, 0))
+    _back_off(chances.failed)
     carry.take(meta, name)
     traces.start(settings, "worker")
     begun, status = time.perf_counter(), "ended"
     try:
         with traces.span(f"job {kind}", "consumer", parent=meta):
-            retries = (message.retries_left or 0) if message else 0
-            yield Chances(retries, settings.job_patience, meta.get(WAITED, 0.0))
+            yield chances
     except BaseException:
         status = "broken off"
         raise
@@ -92,6 +97,12 @@ def under_way(kind: str, name: str, settings: Settings) -> Iterator[Chances]:
         seconds = time.perf_counter() - begun
         log.info("attempt %s: %s", status, kind, extra={"ms": round(1000 * seconds, 1)})
         traces.flush()  # this process ends without more ado
+
+
+def _back_off(failed: int) -> None:
+    """Pause here, since RQ's intervals would need its scheduler process."""
+    if failed:
+        time.sleep(BACKOFF[min(failed, len(BACKOFF)) - 1])
 
 
 def public_error(error: BaseException) -> MasqueradeError:

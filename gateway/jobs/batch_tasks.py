@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -55,8 +54,6 @@ inherited: Tools | None = None
 """Made by the worker, which never uses them: they cost each work-horse as much time as all else
 around an item. Used ones would have connections that two processes share."""
 
-BACKOFF = (2, 10)  # seconds before the second and every later attempt
-
 
 def work(batch_id: str, key: str) -> None:
     """The task that RQ calls in the work-horse."""
@@ -82,8 +79,6 @@ def attempt(
     batch = queue.store.get(batch_id)
     if batch is None or not batch.live:
         return
-    if failures := settings.job_retries - chances.retries:
-        time.sleep(BACKOFF[min(failures, len(BACKOFF)) - 1])
     task = queue.store.begin(batch, key)
     if task is None:
         _open_join(queue, batch_id, key)

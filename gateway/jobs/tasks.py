@@ -65,8 +65,6 @@ def attempt(
     job = store.get(job_id)
     if job is None:
         return
-    if job.attempts:
-        time.sleep(attempts.BACKOFF[min(job.attempts, len(attempts.BACKOFF)) - 1])
     token = new_token()
     places = f"{RESULTS}{token}/blurred.mp4", f"{RESULTS}{token}/report.json"
     unwanted: tuple[str, ...] = places
@@ -145,9 +143,7 @@ def settle(queue: JobQueue, storage: Storage, job_id: str, retries_left: int, la
         clean(queue.store, storage, job, job.places)
         return
     error: MasqueradeError = RendererFailed(
-        f"the process that rendered this video died, {job.attempts} times; the file may be damaged"
-        if job.attempts > 1
-        else "the process that rendered this video died; the file may be damaged"
+        "the process that rendered this video died; the file may be damaged"
     )
     if late:
         error = DeadlineExceeded("the video took longer than the service allows")

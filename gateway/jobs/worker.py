@@ -277,6 +277,8 @@ def _put_back(message: Message, free: bool = False, first: bool | None = None) -
     """
     if free:
         message.retries_left = (message.retries_left or 0) + 1
+    else:
+        message.meta[attempts.FAILED] = message.meta.get(attempts.FAILED, 0) + 1
     message.enqueue_at_front_on_retry = is_urgent(message.id[33:]) if first is None else first
 
 

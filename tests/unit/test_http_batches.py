@@ -44,7 +44,6 @@ def work(services, monkeypatch):
     """Do what waits in the queue, in this process."""
     for name, module in batch_standin.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(batch_tasks, "BACKOFF", (0, 0))
     settings = dataclasses.replace(services.settings, segment_seconds=0.0)
 
     def work(most=1000):

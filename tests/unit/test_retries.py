@@ -6,11 +6,13 @@ import sys
 
 import pytest
 
+from gateway import carry
 from gateway.jobs import attempts, batch_tasks
 from gateway.jobs.batch_queue import message_id
 from gateway.jobs.batches import item_key, segment_keys
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.worker import VideoWorker
+from gateway.settings import Settings
 from tests.unit.test_leases import abandon, begin
 
 BATCH = "b" * 32
@@ -89,3 +91,28 @@ def test_what_is_urgent_goes_first_again(jobs, fail, how):
     jobs.batches.ensure(BATCH, [SEGMENT])
     fail(**how)
     assert waiting(jobs) == [SEGMENT, "list", A]
+
+
+def test_an_attempt_pauses_after_those_that_failed_only(jobs, worker, fail, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(attempts.time, "sleep", pauses.append)
+    jobs.batches.ensure(BATCH, [A])
+
+    def begun(message):
+        monkeypatch.setattr(attempts, "get_current_job", lambda: message)
+        return carry.along(failed)()
+
+    def failed():
+        with attempts.under_way("input", "batch", Settings(job_retries=9)) as chances:
+            return chances.failed
+
+    assert begun(jobs.batches.rq.fetch_job(message_id(BATCH, A))) == 0
+    assert begun(fail(attempts.Away("model-unavailable", 7))) == 0
+    worker._handing_back = True
+    assert begun(fail()) == 0
+    worker._handing_back = False
+    assert pauses == [7]
+    assert begun(fail()) == 1
+    assert begun(fail(attempts.Away("model-unavailable", 8))) == 1
+    assert begun(fail(attempts.TryAgain("busy"))) == 2
+    assert pauses == [7, 2, 8, 2, 10]

@@ -62,7 +62,6 @@ def played(monkeypatch):
     for name, module in batch_standin.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(gateway.media.video, "probe", batch_standin.probe)
-    monkeypatch.setattr(batch_tasks, "BACKOFF", (0, 0))
 
 
 @pytest.fixture
