@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from rq import get_current_job
+from rq.exceptions import AbandonedJobError
 from rq.timeouts import JobTimeoutException
 
 from gateway import carry, traces
@@ -27,6 +28,7 @@ from gateway.errors import (
     ModelFailed,
     ModelUnavailable,
     QueueUnavailable,
+    RendererFailed,
     StorageUnavailable,
     TooLarge,
     is_disk_full,
@@ -42,6 +44,8 @@ PAUSES = (2.0, 60.0)  # seconds, the first and the longest, between attempts whi
 _FINISH_TRIES = 20
 FAILED = "failed"  # in a message's meta: attempts that it has cost
 WAITED = "waited"  # in a message's meta: seconds for which it has waited for what was away
+FILE = "this file"
+"""What most attempts work on, in messages."""
 MODEL_PATIENCE = 30.0  # seconds to wait for a model that is away, before the attempt fails
 
 
@@ -105,17 +109,25 @@ def _back_off(failed: int) -> None:
         time.sleep(BACKOFF[min(failed, len(BACKOFF)) - 1])
 
 
-def public_error(error: BaseException) -> MasqueradeError:
-    """What a client is told of any exception."""
+def public_error(error: BaseException, what: str = FILE) -> MasqueradeError:
+    """What a client is told of any exception; ``what`` was worked on."""
     if isinstance(error, MasqueradeError):
         return error
     if isinstance(error, JobTimeoutException):
-        return DeadlineExceeded("the video took longer than the service allows")
+        return DeadlineExceeded(f"the work on {what} took longer than the service allows")
+    if isinstance(error, AbandonedJobError):
+        damaged = "; it may be damaged" if what == FILE else ""
+        return RendererFailed(f"the process that worked on {what} died{damaged}")
     if is_disk_full(error):
         return DiskFull("the server has no scratch space left; try again later")
     if is_out_of_memory(error):
-        return TooLarge("the video needs more memory than the service has")
-    return MasqueradeError("the video could not be processed; the server's log says why")
+        return TooLarge(f"the work on {what} needs more memory than the service has")
+    return MasqueradeError(f"the work on {what} failed; the server's log says why")
+
+
+def death(late: bool) -> Exception:
+    """What ended an attempt that could not say it; ``late``: it was killed for its deadline."""
+    return JobTimeoutException() if late else AbandonedJobError()
 
 
 def try_again(error: MasqueradeError, chances: Chances) -> TryAgain | None:

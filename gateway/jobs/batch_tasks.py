@@ -12,14 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    MasqueradeError,
-    NotFound,
-    RendererFailed,
-    StorageUnavailable,
-)
+from gateway.errors import Cancelled, MasqueradeError, NotFound, StorageUnavailable
 from gateway.jobs import attempts, listing, rendering, segments
 from gateway.jobs.batch_queue import BatchQueue
 from gateway.jobs.batches import LIST, TRAIN, Running
@@ -114,11 +107,7 @@ def settle(
     if retries_left:
         queue.store.release(batch, key)
         return
-    what = _NO_FILE.get(key, "this file")
-    damaged = "" if key in _NO_FILE else "; it may be damaged"
-    error: MasqueradeError = RendererFailed(f"the process that worked on {what} died{damaged}")
-    if late:
-        error = DeadlineExceeded(f"the work on {what} took longer than the service allows")
+    error = attempts.public_error(attempts.death(late), _what(key))
     _end(queue, Running(batch, key, ""), Outcome("failed", _reason(error)))
 
 
@@ -154,6 +143,11 @@ _TASKS: dict[str, Callable[[Work], Outcome | None]] = {
 }
 _NO_FILE = {LIST: "the listing", TRAIN: "the training"}
 _KINDS = {LIST: "list", TRAIN: "training", "i-": "input", "s-": "segment", "j-": "join"}
+
+
+def _what(key: str) -> str:
+    """What a task works on, in messages."""
+    return _NO_FILE.get(key, attempts.FILE)
 
 
 def _work(task: Running, settings: Settings, queue: BatchQueue, storage: Storage) -> Work:
@@ -193,7 +187,7 @@ def _open_join(queue: BatchQueue, batch_id: str, key: str) -> None:
 
 
 def _public(error: Exception, key: str) -> MasqueradeError:
-    public = attempts.public_error(error)
+    public = attempts.public_error(error, _what(key))
     if isinstance(public, NotFound) and key not in _NO_FILE:
         return NotFound("the file is gone")  # the store says that there is no such upload
     return public

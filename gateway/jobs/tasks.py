@@ -21,14 +21,7 @@ from redis import Redis
 from rq.job import Job as Message
 
 from gateway import traces
-from gateway.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    MasqueradeError,
-    QueueUnavailable,
-    RendererFailed,
-    StorageUnavailable,
-)
+from gateway.errors import Cancelled, QueueUnavailable, StorageUnavailable
 from gateway.jobs import attempts
 from gateway.jobs.attempts import MODEL_PATIENCE, Chances, fd_path
 from gateway.jobs.progress import Progress
@@ -142,11 +135,7 @@ def settle(queue: JobQueue, storage: Storage, job_id: str, retries_left: int, la
         queue.store.requeue(job)
         clean(queue.store, storage, job, job.places)
         return
-    error: MasqueradeError = RendererFailed(
-        "the process that rendered this video died; the file may be damaged"
-    )
-    if late:
-        error = DeadlineExceeded("the video took longer than the service allows")
+    error = attempts.public_error(attempts.death(late))
     queue.store.fail(job, error.code, str(error))
     clean(queue.store, storage, job, job.places)
 

@@ -232,7 +232,7 @@ def test_a_work_horse_that_always_dies_fails_clearly(worker, submit, store, stor
     # the message was queued with the test's own settings, which allow two retries
     assert (failed.status, failed.attempts) == ("failed", 3)
     assert failed.error["code"] == "renderer-failed"
-    assert failed.error["message"].endswith("died; the file may be damaged")
+    assert failed.error["message"].endswith("died; it may be damaged")
     wait_for(lambda: keys(storage) == [])
 
 

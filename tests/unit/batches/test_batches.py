@@ -271,6 +271,7 @@ def test_an_item_killed_for_its_deadline_says_so(queue, submit, put, work):
     batch_tasks.settle(queue, batch.id, item_key("a.jpg"), 0, late=True)
     (failure,) = queue.store.ended(batch.id, "failed", 0, 9)
     assert failure["code"] == "deadline-exceeded"
+    assert failure["message"] == "the work on this file took longer than the service allows"
 
 
 @pytest.mark.parametrize("long", [False, True])

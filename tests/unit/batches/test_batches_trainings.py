@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from rq.timeouts import JobTimeoutException
 
 from gateway import training
 from gateway.errors import TrainingFailed
@@ -71,6 +72,26 @@ def test_a_training_that_is_told_to_stop_waits_again(queue, train):
     assert dict(queue.store.states(batch.id)) == {"train": "queued"}
     go(lambda *_, **__: {"checkpoint": "key"})
     assert queue.get(batch.id).status == "done"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (JobTimeoutException(), "deadline-exceeded", "took longer than the service allows"),
+        (MemoryError(), "too-large", "needs more memory than the service has"),
+        (KeyError("secret"), "internal", "failed; the server's log says why"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_ends_a_training_is_told_of_a_training(queue, train, error, code, message):
+    batch, go = train
+
+    def run(*_, **__):
+        raise error
+
+    go(run)
+    told = queue.get(batch.id).error
+    assert (told["code"], told["message"]) == (code, f"the work on the training {message}")
 
 
 def test_a_training_that_fails_can_be_tried_again(queue, train):
