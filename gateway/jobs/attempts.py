@@ -50,19 +50,17 @@ MODEL_PATIENCE = 30.0  # seconds to wait for a model that is away, before the at
 
 
 class TryAgain(Exception):
-    """Raised out of the task so that RQ queues the job again; the record says "queued"."""
+    """Raised out of a task so that RQ queues its message again; the record says "queued".
 
+    free: that costs no attempt. first: before all that wait, or behind them; None: where its
+    kind belongs. pause: seconds until then.
+    """
 
-class Paused(TryAgain):
-    """The same for what did a part and goes on behind those that wait; it counts as no attempt."""
-
-
-class Away(TryAgain):
-    """The same after ``pause`` seconds, at no attempt's expense: what it needs is away."""
-
-    def __init__(self, code: str, pause: float) -> None:
-        super().__init__(code)
-        self.pause = pause
+    def __init__(
+        self, why: str, *, free: bool = False, first: bool | None = None, pause: float = 0.0
+    ) -> None:
+        super().__init__(why)
+        self.free, self.first, self.pause = free, first, pause
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,8 @@ def try_again(error: MasqueradeError, chances: Chances) -> TryAgain | None:
     left = chances.patience - chances.waited
     if _is_away(error) and left > 0:
         shortest, longest = PAUSES
-        return Away(error.code, min(max(chances.waited, shortest), longest, left))
+        pause = min(max(chances.waited, shortest), longest, left)
+        return TryAgain(error.code, free=True, first=True, pause=pause)
     if error.status in (429, 503) and chances.retries:
         return TryAgain(error.code)
     return None

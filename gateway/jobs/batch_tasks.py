@@ -25,10 +25,6 @@ from gateway.storage import Storage
 log = logging.getLogger(__name__)
 
 
-class HandedBack(attempts.TryAgain):
-    """Raised out of a training that was told to stop: it goes on where it is queued again."""
-
-
 @dataclass(frozen=True)
 class Tools:
     """What a task is done with."""
@@ -130,7 +126,7 @@ def _train(work: Work) -> Outcome:
         )
     except training.HandedBack as stop:
         work.queue.store.end(task, "queued")
-        raise HandedBack from stop
+        raise attempts.TryAgain("told to stop", free=True, first=True) from stop
     return Outcome("done", result)
 
 

@@ -30,8 +30,13 @@ def may_judge(redis: Redis, lease: int) -> bool:
     return seen[0] is not None and seen[1] is None
 
 
-def is_held(message: Message, execution: Execution) -> bool:
-    """Whether the message is still this execution's, and was given to no other meanwhile."""
+def is_held(message: Message, execution: Execution | None) -> bool:
+    """Whether the message is still this execution's, and was given to no other meanwhile.
+
+    None, of what was never begun here, holds whatever it is asked about.
+    """
+    if execution is None:
+        return True
     with message.connection.pipeline() as look:
         look.zscore(message.started_job_registry.key, execution.composite_key)
         look.hmget(message.key, "status", "worker_name")

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from gateway.errors import Cancelled, EmptyInput
-from gateway.jobs.attempts import Paused
+from gateway.jobs.attempts import TryAgain
 from gateway.jobs.tree import Entry
 from gateway.jobs.work import Outcome, Work
 from gateway.media.names import is_media
@@ -22,7 +22,7 @@ def list_inputs(work: Work) -> Outcome:
     """Note every photo and video of the input and queue it; the cursor follows the queue.
 
     Raises:
-        EmptyInput: there is none. Cancelled: the batch is over. Paused: enough wait for now.
+        EmptyInput: there is none. Cancelled: the batch is over. TryAgain: enough wait for now.
     """
     store, batch = work.queue.store, work.task.batch
     tell = work.progress(batch.spec.input)
@@ -39,7 +39,7 @@ def list_inputs(work: Work) -> Outcome:
         tell("list", found, 0)
         if work.queue.depth() > MOST_WAITING:
             store.end(work.task, "queued")
-            raise Paused
+            raise TryAgain("paused", free=True, first=False)
     now = store.get(batch.id)
     if now is not None and not now.counters["total"]:
         raise EmptyInput(f"no photo or video lies under {batch.spec.input}")

@@ -176,10 +176,8 @@ class VideoWorker(Worker):
         execution: Execution,
     ) -> None:
         """The end of an attempt, unless its job is another's by now."""
-        if is_held(job, execution):
+        if self._still_has(job, execution):
             super().handle_job_success(job, queue, started_job_registry, execution)
-        else:
-            self._let_go(job, execution)
 
     def handle_job_failure(
         self,
@@ -194,12 +192,13 @@ class VideoWorker(Worker):
         """
         if error := sys.exc_info()[1]:
             exc_string = without_words(error)
-        if execution is None or is_held(job, execution):
+        if self._still_has(job, execution):
             super().handle_job_failure(job, queue, started_job_registry, exc_string, execution)
-        else:
-            self._let_go(job, execution)
 
-    def _let_go(self, job: Message, execution: Execution) -> None:
+    def _still_has(self, job: Message, execution: Execution | None) -> bool:
+        """Whether an attempt that ends still has its job; if not, the job is let go."""
+        if is_held(job, execution):
+            return True
         log.info("an attempt whose job was given to another has ended")
         self._stopped_job_id = None
         with self.connection.pipeline() as put:
@@ -207,12 +206,10 @@ class VideoWorker(Worker):
             if not self.connection.hexists(job.key, "data"):
                 put.delete(job.key)  # nothing but the time of this attempt's end
             put.execute()
-
-    def _is_held(self, message: Message) -> bool:
-        return self._execution is None or is_held(message, self._execution)
+        return False
 
     def _horse_died(self, message: Message, *_: Any) -> None:
-        if not self._is_held(message):
+        if not is_held(message, self._execution):
             return
         late = bool(
             message.started_at
@@ -222,29 +219,25 @@ class VideoWorker(Worker):
         )
         if late:
             message.retries_left = 0
-        elif self._handing_back:
-            _put_back(message, free=True, first=True)
-        else:
-            _put_back(message)
+        handed_back = self._handing_back and not late
+        _put_back(message, free=handed_back, first=handed_back or None)
         self._settle(message, late)
 
     def _attempt_ended(
         self, message: Message, kind: type, error: BaseException | None = None, *_: Any
     ) -> bool:
         """After an exception, or when another worker's job is found abandoned."""
-        if isinstance(error, attempts.Away):
+        mine = not issubclass(kind, AbandonedJobError)
+        if mine and not is_held(message, self._execution):
+            return True
+        if isinstance(error, attempts.TryAgain):  # the record is settled
             # Here, out of the attempt's deadline; who has the fault waits, not who takes over.
-            time.sleep(error.pause)
-            message.meta[attempts.WAITED] = message.meta.get(attempts.WAITED, 0.0) + error.pause
-            _put_back(message, free=True, first=True)
-        elif kind in (batch_tasks.HandedBack, attempts.Paused):
-            _put_back(message, free=True, first=kind is batch_tasks.HandedBack)
+            if error.pause:
+                time.sleep(error.pause)
+                message.meta[attempts.WAITED] = message.meta.get(attempts.WAITED, 0.0) + error.pause
+            _put_back(message, error.free, error.first)
         else:
             _put_back(message)
-        mine = not issubclass(kind, AbandonedJobError)
-        if mine and not self._is_held(message):
-            return True
-        if not issubclass(kind, attempts.TryAgain):  # which has settled its record itself
             self._settle(message, late=False)
         return True
 

@@ -147,7 +147,7 @@ def test_what_is_away_is_waited_for_at_no_attempts_expense(
     job = submit(error="model-unavailable")
     pauses, waited = [], 0.0
     while waited < 100:
-        with pytest.raises(attempts.Away) as away:
+        with pytest.raises(attempts.TryAgain) as away:
             tasks.attempt(job.id, settings, store, storage, Chances(0, 100.0, waited))
         assert store.get(job.id).status == "queued"
         pauses.append(away.value.pause)
@@ -170,9 +170,11 @@ def test_what_is_not_away_is_not_waited_for():
     for error in (*ours, refused(403), refused(400)):
         assert attempts.try_again(error, patient) is None
     for error in (refused(503), QueueUnavailable("x")):
-        assert isinstance(attempts.try_again(error, patient), attempts.Away)
-    assert type(attempts.try_again(refused(403), Chances(1, 100.0))) is attempts.TryAgain
-    assert type(attempts.try_again(ModelFailed("x"), Chances(1, 100.0))) is attempts.TryAgain
+        again = attempts.try_again(error, patient)
+        assert (again.free, again.first, again.pause) == (True, True, 2)
+    for error in (refused(403), ModelFailed("x")):
+        again = attempts.try_again(error, Chances(1, 100.0))
+        assert (again.free, again.first, again.pause) == (False, None, 0)
 
 
 def test_a_cancel_while_it_renders(played, settings, store, storage, submit, monkeypatch):

@@ -55,13 +55,17 @@ def fail(jobs, worker):
     return fail
 
 
+def away(pause):
+    return attempts.TryAgain("model-unavailable", free=True, first=True, pause=pause)
+
+
 def waiting(jobs):
     return [message[33:] for message in jobs.batches.rq.get_job_ids()]
 
 
 def test_what_was_first_once_is_not_first_for_ever(jobs, fail):
     jobs.batches.ensure(BATCH, [A, B])
-    fail(attempts.Away("model-unavailable", 0))
+    fail(away(0))
     assert waiting(jobs) == [A, B]
     fail(attempts.TryAgain("busy"))
     assert waiting(jobs) == [B, A]
@@ -78,10 +82,10 @@ def test_what_was_handed_back_has_no_place_by_that(jobs, worker, fail, how):
     assert waiting(jobs) == [B, A]
 
 
-@pytest.mark.parametrize("how", [{}, {"error": attempts.TryAgain()}, {"abandoned": True}])
+@pytest.mark.parametrize("how", [{}, {"error": attempts.TryAgain("busy")}, {"abandoned": True}])
 def test_what_is_urgent_goes_first_again(jobs, fail, how):
     jobs.batches.ensure(BATCH, ["list", B])
-    fail(attempts.Paused())
+    fail(attempts.TryAgain("paused", free=True, first=False))
     assert waiting(jobs) == [B, "list"]
     jobs.batches.rq.remove(message_id(BATCH, B))
     jobs.batches.ensure(BATCH, [A])
@@ -107,12 +111,22 @@ def test_an_attempt_pauses_after_those_that_failed_only(jobs, worker, fail, monk
             return chances.failed
 
     assert begun(jobs.batches.rq.fetch_job(message_id(BATCH, A))) == 0
-    assert begun(fail(attempts.Away("model-unavailable", 7))) == 0
+    assert begun(fail(away(7))) == 0
     worker._handing_back = True
     assert begun(fail()) == 0
     worker._handing_back = False
     assert pauses == [7]
     assert begun(fail()) == 1
-    assert begun(fail(attempts.Away("model-unavailable", 8))) == 1
+    assert begun(fail(away(8))) == 1
     assert begun(fail(attempts.TryAgain("busy"))) == 2
     assert pauses == [7, 2, 8, 2, 10]
+
+
+def test_nobody_waits_for_a_job_that_is_another_s(jobs, worker, monkeypatch):
+    pauses, queue = [], jobs.batches.rq
+    monkeypatch.setattr(attempts.time, "sleep", pauses.append)
+    jobs.batches.ensure(BATCH, [A])
+    message, _ = begin(worker, queue)
+    abandon(worker, queue)
+    worker._attempt_ended(message, attempts.TryAgain, away(9))
+    assert (pauses, message.meta) == ([], {})

@@ -82,7 +82,7 @@ def work(queue, settings, storage, played):
             try:
                 batch_tasks.attempt(batch_id, key, own, queue, storage, attempts.Chances(left))
             except attempts.TryAgain as again:
-                job.retries_left = left - (not isinstance(again, attempts.Paused))
+                job.retries_left = left - (not again.free)
                 queue.rq._enqueue_job(job)
             else:
                 job.delete()

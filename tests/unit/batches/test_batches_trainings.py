@@ -8,7 +8,7 @@ from rq.timeouts import JobTimeoutException
 from gateway import training
 from gateway.errors import TrainingFailed
 from gateway.jobs import batch_tasks, spec
-from gateway.jobs.attempts import Chances
+from gateway.jobs.attempts import Chances, TryAgain
 from gateway.training.outputs import Outputs
 from tests.servers import keys
 
@@ -67,8 +67,9 @@ def test_a_training_that_is_told_to_stop_waits_again(queue, train):
     def run(*_, **__):
         raise training.HandedBack("told to stop")
 
-    with pytest.raises(batch_tasks.HandedBack):
+    with pytest.raises(TryAgain) as again:
         go(run)
+    assert again.value.free and again.value.first
     assert dict(queue.store.states(batch.id)) == {"train": "queued"}
     go(lambda *_, **__: {"checkpoint": "key"})
     assert queue.get(batch.id).status == "done"
