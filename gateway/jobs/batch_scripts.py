@@ -142,7 +142,7 @@ return 1
 )
 
 # ARGV: task, token ('' = any), new state, JSON, span of time, counter, by, ...
-# Answers 0 when the token does not hold, 2 when a video's segments are all done, else 1.
+# Answers whether the token held.
 END = (
     _COMMON
     + """
@@ -202,7 +202,6 @@ elseif kind == 's-' or kind == 'j-' then
   elseif redis.call('HINCRBY', left, item, -1) == 0 then
     redis.call('HSET', states, 'j-' .. string.sub(item, 3), 'queued')
     redis.call('HINCRBY', P, 'open', 1)
-    return 2
   end
 else
   redis.call('HSET', P, to == 'failed' and 'error' or 'result', record)

@@ -85,7 +85,7 @@ def attempt(
         public = _public(error, key)
         log.warning("attempt failed: %s", public.code, exc_info=attempts.untold(error))
         again = attempts.try_again(public, chances)
-        if again and attempts.surely(lambda: bool(queue.store.end(task, "queued"))):
+        if again and attempts.surely(lambda: queue.store.end(task, "queued")):
             raise again from error
         _end(queue, task, Outcome("failed", _reason(public)))
 
@@ -161,16 +161,11 @@ def _end(queue: BatchQueue, task: Running, outcome: Outcome) -> bool:
 
     Returns whether it was ours to end.
     """
-    said: list[int] = []
-
-    def write() -> bool:
-        said.append(queue.store.end(task, outcome.ending, outcome.record, outcome.counted))
-        return bool(said[-1])
-
-    attempts.surely(write)
-    if said[-1] != 1:
-        _open_join(queue, task.batch.id, task.key)
-    return bool(said[-1])
+    ours = attempts.surely(
+        lambda: queue.store.end(task, outcome.ending, outcome.record, outcome.counted)
+    )
+    _open_join(queue, task.batch.id, task.key)
+    return ours
 
 
 def _open_join(queue: BatchQueue, batch_id: str, key: str) -> None:

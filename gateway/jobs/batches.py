@@ -279,18 +279,20 @@ class BatchStore:
         to: Ending,
         record: Mapping[str, Any] | None = None,
         counted: Mapping[str, int] | None = None,
-    ) -> int:
-        """End an attempt and count it: 0 when it was not ours any more, 2 when its video is
-        to be joined now, else 1. A token of '' stands for whichever attempt runs.
+    ) -> bool:
+        """End an attempt and count it; False when it was not ours any more.
+
+        A token of '' stands for whichever attempt runs.
         """
         start, _ = span(max(time.time() - task.batch.created_at, 0))
         numbers = [word for pair in (counted or {}).items() for word in pair]
         text = json.dumps(record or {}, separators=(",", ":"))
-        return int(self._run("END", task.batch.id, task.key, task.token, to, text, start, *numbers))
+        args = (task.key, task.token, to, text, start, *numbers)
+        return bool(self._run("END", task.batch.id, *args))
 
     def release(self, batch: Batch, key: str) -> bool:
         """Have a task wait again whose attempt has ended without a word."""
-        return bool(self.end(Running(batch, key, ""), "queued"))
+        return self.end(Running(batch, key, ""), "queued")
 
     def split(self, item: Running, plan: Mapping[str, Any], count: int) -> bool:
         """Replace a video by so many segments; False when it is no longer this attempt's."""
