@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.errors import Cancelled, MasqueradeError, NotFound, StorageUnavailable
+from gateway.errors import Cancelled, MasqueradeError, StorageUnavailable
 from gateway.jobs import attempts, listing, rendering, segments
 from gateway.jobs.batch_queue import BatchQueue
 from gateway.jobs.batches import LIST, TRAIN, Running
@@ -82,7 +82,7 @@ def attempt(
     except attempts.TryAgain:
         raise
     except Exception as error:
-        public = _public(error, key)
+        public = attempts.public_error(error, _what(key))
         log.warning("attempt failed: %s", public.code, exc_info=attempts.untold(error))
         again = attempts.try_again(public, chances)
         if again and attempts.surely(lambda: queue.store.end(task, "queued")):
@@ -175,13 +175,6 @@ def _open_join(queue: BatchQueue, batch_id: str, key: str) -> None:
     join = segments.join_of(key) if key.startswith("s-") else ""
     if join and queue.store.state(batch_id, join) == "queued":
         queue.ensure(batch_id, [join])
-
-
-def _public(error: Exception, key: str) -> MasqueradeError:
-    public = attempts.public_error(error, _what(key))
-    if isinstance(public, NotFound) and key not in _NO_FILE:
-        return NotFound("the file is gone")  # the store says that there is no such upload
-    return public
 
 
 def _reason(error: MasqueradeError) -> dict[str, object]:

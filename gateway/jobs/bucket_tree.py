@@ -94,6 +94,8 @@ class BucketTree:
         """A refusal, which trying again would not change, becomes Forbidden."""
         try:
             yield
+        except NotFound as error:
+            raise NotFound("the file is gone") from error  # the store speaks of an upload
         except StorageUnavailable as error:
             if not was_denied(error):
                 raise
