@@ -125,7 +125,8 @@ if ARGV[5] ~= '' and redis.call('HGET', states, ARGV[5]) ~= 'split' then return 
 local token = redis.call('HINCRBY', P, 'token', 1)
 redis.call('HSET', states, ARGV[4], 'running:' .. token)
 if redis.call('HGET', P, 'status') == 'queued' then
-  redis.call('HSET', P, 'status', 'running', 'started_at', now)
+  redis.call('HSET', P, 'status', 'running')
+  redis.call('HSETNX', P, 'started_at', now)
 end
 return tostring(token)
 """
@@ -265,7 +266,7 @@ if #again == 0 then
 end
 redis.call('HINCRBY', P, 'open', #again)
 if status ~= 'queued' and status ~= 'running' then
-  redis.call('HSET', P, 'status', 'running')
+  redis.call('HSET', P, 'status', 'queued')
   redis.call('HDEL', P, 'finished_at')
   redis.call('SADD', live, id)
   redis.call('SREM', dead, id)

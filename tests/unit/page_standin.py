@@ -144,7 +144,7 @@ def pod_app(state: Standin) -> Flask:
 
     @app.post("/v1/jobs/<id>/retry")
     def retry(id):
-        state.jobs[id] |= {"status": "running", "failures": []}
+        state.jobs[id] |= {"status": "queued", "failures": []}
         state.jobs[id]["items"] |= {"failed": 0, "left": 1}
         return state.jobs[id]
 

@@ -176,7 +176,8 @@ def test_retrying(client, put, wish, work):
     put({"bad.jpg": photo()})
     answer = client.post(f"/v1/jobs/{job_id}/retry")
     assert (answer.status_code, answer.json["retried"]) == (202, 1)
-    assert answer.json["status"] == "running"
+    assert answer.json["status"] == "queued"
+    assert answer.json["launch"]["reason"].startswith("no worker")
     work()
     view = client.get(f"/v1/jobs/{job_id}").json
     assert (view["items"]["done"], view["failures"]) == (2, [])

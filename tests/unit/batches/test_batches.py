@@ -105,9 +105,13 @@ def test_dead_letters_are_tried_again(queue, submit, put, work, storage):
     batch = submit()
     work()
     put({"b.mp4": video()})
+    begun = queue.get(batch.id).started_at
     assert queue.retry(queue.get(batch.id)) == 1
-    assert numbers(queue, batch)[0] == "running"
+    assert numbers(queue, batch)[0] == "queued"
     assert queue.redis.ttl(f"masquerade:batch:{batch.id}") == -1
+    queue.store.begin(queue.get(batch.id), item_key("b.mp4"))
+    assert numbers(queue, batch)[0] == "running"
+    assert queue.get(batch.id).started_at == begun
     work()
     assert numbers(queue, batch) == ("done", {"total": 2, "done": 2, "skipped": 0, "failed": 0})
     assert queue.store.ended(batch.id, "failed", 0, 9) == []

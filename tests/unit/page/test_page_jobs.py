@@ -40,6 +40,8 @@ def test_a_job_ends_and_what_failed_is_tried_again(page, pod):
     expect(page.locator("#status")).to_have_text("s3://b/in/: Done")
     expect(card.get_by_role("button", name="Cancel")).to_be_hidden()
     card.get_by_role("button", name="Try the failed ones again").click()
+    expect(card).to_contain_text("Waiting")
+    view["status"] = "running"
     expect(card).to_contain_text("At work")
     card.get_by_role("button", name="Cancel").click()
     expect(card).to_contain_text("Cancelled")
