@@ -194,14 +194,14 @@ def _fork() -> int:
     if pid:
         return pid
     from gateway.jobs.attempts import die_with_parent
-    from gateway.jobs.worker import VideoWorker
+    from gateway.jobs.worker import JobWorker
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(parent)
     random.seed()
     code = 1
     try:
-        VideoWorker(Settings.from_env()).work(logging_level="CRITICAL")
+        JobWorker(Settings.from_env()).work(logging_level="CRITICAL")
         code = 0
     finally:
         os._exit(code)

@@ -58,7 +58,7 @@ _PRELOAD = (
 )
 
 
-class VideoWorker(Worker):
+class JobWorker(Worker):
     """RQ's worker with our queues, leases, hooks and sweep."""
 
     queue_class = ReliableQueue
@@ -294,7 +294,7 @@ def run(burst: bool = False) -> int:
     logging.config.dictConfig(configuration())
     settings = Settings.from_env()
     preload(bool(settings.traces))
-    worker = VideoWorker(settings)
+    worker = JobWorker(settings)
     worker.work(burst=burst, logging_level="WARNING")
     told = worker._stop_requested or worker._shutdown_requested_date
     if told:

@@ -12,7 +12,7 @@ from gateway.jobs import batch_tasks
 from gateway.jobs.batches import item_key
 from gateway.jobs.leases import may_judge
 from gateway.jobs.queue import JobQueue
-from gateway.jobs.worker import VideoWorker
+from gateway.jobs.worker import JobWorker
 from tests.servers import wait_for
 
 A = item_key("a.jpg")
@@ -28,7 +28,7 @@ def new_worker(settings, monkeypatch):
     monkeypatch.setattr(batch_tasks, "inherited", None)
 
     def new():
-        worker = VideoWorker(settings)
+        worker = JobWorker(settings)
         worker.register_birth()
         return worker
 
@@ -110,7 +110,7 @@ def test_an_attempt_that_lost_its_lease_does_not_settle_the_record(
     new_worker, item, jobs, monkeypatch
 ):
     settled = []
-    monkeypatch.setattr(VideoWorker, "_settle", lambda *_, **__: settled.append(1))
+    monkeypatch.setattr(JobWorker, "_settle", lambda *_, **__: settled.append(1))
     worker, other = new_worker(), new_worker()
     message, _ = begin(worker, item)
     abandon(other, item)

@@ -12,7 +12,7 @@ from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
 from gateway.jobs.queue import JobQueue
-from gateway.jobs.worker import VideoWorker
+from gateway.jobs.worker import JobWorker
 from gateway.logs import JsonFormatter
 from gateway.object_names import new_token
 from gateway.storage import Storage
@@ -99,7 +99,7 @@ def test_rq_keeps_no_words_beside_a_failed_message(settings):
     try:
         raise chained()
     except RuntimeError:
-        VideoWorker(settings).handle_job_failure(message, queue, exc_string=str(sys.exc_info()))
+        JobWorker(settings).handle_job_failure(message, queue, exc_string=str(sys.exc_info()))
     kept = message.latest_result().exc_string
     assert kept.startswith("RuntimeError")
     assert NAME not in kept

@@ -11,7 +11,7 @@ from gateway.jobs import attempts, batch_tasks
 from gateway.jobs.batch_queue import message_id
 from gateway.jobs.batches import item_key, segment_keys
 from gateway.jobs.queue import JobQueue
-from gateway.jobs.worker import VideoWorker
+from gateway.jobs.worker import JobWorker
 from gateway.settings import Settings
 from tests.unit.test_leases import abandon, begin
 
@@ -28,7 +28,7 @@ def jobs(settings):
 @pytest.fixture
 def worker(settings, monkeypatch):
     monkeypatch.setattr(batch_tasks, "inherited", None)
-    worker = VideoWorker(settings)
+    worker = JobWorker(settings)
     worker.register_birth()
     return worker
 
