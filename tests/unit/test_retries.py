@@ -8,7 +8,7 @@ import pytest
 
 from gateway import carry
 from gateway.jobs import attempts, batch_tasks
-from gateway.jobs.batch_queue import message_id
+from gateway.jobs.batch_queue import message_id, task_of
 from gateway.jobs.batches import item_key, segment_keys
 from gateway.jobs.queue import JobQueue
 from gateway.jobs.worker import JobWorker
@@ -60,7 +60,7 @@ def away(pause):
 
 
 def waiting(jobs):
-    return [message[33:] for message in jobs.batches.rq.get_job_ids()]
+    return [task_of(message)[1] for message in jobs.batches.rq.get_job_ids()]
 
 
 def test_what_was_first_once_is_not_first_for_ever(jobs, fail):
@@ -127,6 +127,7 @@ def test_nobody_waits_for_a_job_that_is_another_s(jobs, worker, monkeypatch):
     monkeypatch.setattr(attempts.time, "sleep", pauses.append)
     jobs.batches.ensure(BATCH, [A])
     message, _ = begin(worker, queue)
+    meta = dict(message.meta)
     abandon(worker, queue)
     worker._attempt_ended(message, attempts.TryAgain, away(9))
-    assert (pauses, message.meta) == ([], {})
+    assert (pauses, message.meta) == ([], meta)
