@@ -33,7 +33,7 @@ from rq.serializers import JSONSerializer
 
 from gateway import traces
 from gateway.jobs import attempts, batch_tasks, segments, tasks
-from gateway.jobs.batch_queue import is_urgent
+from gateway.jobs.batch_queue import is_urgent, task_of
 from gateway.jobs.batches import TRAIN
 from gateway.jobs.leases import is_held, may_judge
 from gateway.jobs.queue import JobQueue, ReliableQueue
@@ -272,7 +272,9 @@ def _put_back(message: Message, free: bool = False, first: bool | None = None) -
         message.retries_left = (message.retries_left or 0) + 1
     else:
         message.meta[attempts.FAILED] = message.meta.get(attempts.FAILED, 0) + 1
-    message.enqueue_at_front_on_retry = is_urgent(message.id[33:]) if first is None else first
+    if first is None:
+        first = is_urgent(task_of(message.id)[1])
+    message.enqueue_at_front_on_retry = first
 
 
 def main(argv: Sequence[str] | None = None) -> int:

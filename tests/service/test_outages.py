@@ -122,7 +122,7 @@ def test_a_work_horse_that_always_dies_gives_up_with_a_reason(api, pod, bucket, 
                 dead.add(pid)
     view = api.job(job_id)
     assert (view["attempts"], view["error"]["code"]) == (3, "renderer-failed")
-    assert "3 times" in view["error"]["detail"]
+    assert "died; it may be damaged" in view["error"]["detail"]
     becomes(bucket.keys, stored, "objects of a failed job")
 
 
