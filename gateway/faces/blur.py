@@ -1,7 +1,8 @@
 """Hide faces: masks that leave nothing exposed, and fills that cannot be undone.
 
 Works on one plane or picture at a time, in place: (H, W) or (H, W, C), uint8 or
-uint16, any colour order; a fourth channel is taken for alpha and kept.
+uint16, any colour order; a fourth channel is taken for alpha. A face may be drawn by
+alpha alone, so where a picture is not opaque alpha is hidden with the colours.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ SAMPLES = 12
 FEATHER = 0.08
 # Pixels across a cell that its mean is taken of.
 CELL_PIXELS = 24
+# Rows that are worked at in floats at a time.
+BAND = 128
 
 
 def hide(
@@ -50,7 +53,7 @@ def hide(
         scale: mask size relative to the box.
         subsampling: full-picture pixels per pixel of this plane, x and y (2, 2 for the
             chroma planes of 4:2:0).
-        fill: what ``solid`` paints, one value per channel.
+        fill: what ``solid`` paints, opaque, one value per colour.
     """
     ratio = np.array([*subsampling, *subsampling], np.float32)
     faces = np.asarray(boxes, np.float32).reshape(-1, 4) / ratio
@@ -77,8 +80,16 @@ def _hide_one(
     for pixels in planes:
         region = pixels[top:bottom, left:right]
         colours = region[..., :3] if region.ndim == 3 and region.shape[2] == 4 else region
-        hidden = _hidden(colours, area, style, fill)
-        colours[...] = _blend(colours, hidden, shown, weight) if shape == "ellipse" else hidden
+        clear = colours is not region and not is_opaque(region)
+        layer = region if clear else colours
+        paint = [*np.broadcast_to(fill, 3), _top(region)] if clear else fill
+        hidden = _hidden(layer, area, style, paint)
+        if shape == "box":
+            layer[...] = hidden
+        elif clear:
+            _blend_clear(region, hidden, weight)
+        else:
+            colours[...] = _blend(colours, hidden, shown, weight)
 
 
 def _distance(low: float, high: float, limit: int, start: int, stop: int) -> F32:
@@ -108,13 +119,60 @@ def _hidden(colours: Pixels, area: float, style: Style, fill: float | Sequence[f
     # A large face is sampled, not read whole: the mean of a cell needs no more.
     step = max(1, int(cell / CELL_PIXELS))
     sampled = np.ascontiguousarray(colours[::step, ::step])
+    if colours.shape[2:] == (4,):
+        sampled = _premultiplied(sampled)
     small = cv2.resize(sampled, coarse, interpolation=cv2.INTER_AREA)
+    if style == "gaussian":
+        small = cv2.GaussianBlur(small, (3, 3), 1.5, borderType=cv2.BORDER_REPLICATE)
+    if colours.shape[2:] == (4,):
+        small = _straight(small.reshape(*coarse[::-1], 4), colours.dtype)
     if style == "pixelate":
         shown = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
     else:
-        small = cv2.GaussianBlur(small, (3, 3), 1.5, borderType=cv2.BORDER_REPLICATE)
         shown = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
     return shown.reshape(colours.shape)
+
+
+def is_opaque(picture: Pixels) -> bool:
+    """Whether a picture (H, W) or (H, W, C) has no alpha, or nothing shines through it."""
+    if picture.shape[2:] != (4,) or not picture.size:
+        return True
+    return int(picture[..., 3].min()) == _top(picture)
+
+
+def _top(pixels: Pixels) -> int:
+    return int(np.iinfo(pixels.dtype).max)
+
+
+def _premultiplied(region: Pixels) -> F32:
+    """Colours by their opacity, and alpha: so what is transparent lends others no colour."""
+    layer = region.astype(np.float32)
+    layer[..., :3] *= layer[..., 3:] / np.float32(_top(region))
+    return layer
+
+
+def _straight(layer: Pixels, dtype: Any) -> Pixels:
+    """The inverse of :func:`_premultiplied`; what is transparent gets the others' mean colour."""
+    top = np.float32(np.iinfo(dtype).max)
+    alpha = layer[..., 3:]
+    mean = layer[..., :3].sum((0, 1)) / max(float(alpha.sum()), 1e-3)
+    colours = np.where(alpha > 0, layer[..., :3] / np.maximum(alpha, 1e-3), mean) * top
+    return np.rint(np.concatenate([colours, alpha], axis=2).clip(0, top)).astype(dtype)
+
+
+def _blend_clear(region: Pixels, hidden: Pixels, weight: F32) -> None:
+    """Blend what hides into a region (H, W, 4) with alpha, each by its opacity."""
+    for start in range(0, len(region), BAND):
+        rows = slice(start, start + BAND)
+        band, above, share = region[rows], hidden[rows], weight[rows]
+        below_alpha, above_alpha = band[..., 3] * (1 - share), above[..., 3] * share
+        alpha = below_alpha + above_alpha
+        # No colour where no alpha is left.
+        unit = np.where(alpha < 0.5, np.float32(0), 1 / np.maximum(alpha, np.float32(0.5)))
+        below_share, above_share = below_alpha * unit, above_alpha * unit
+        for c in range(3):
+            band[..., c] = np.rint(band[..., c] * below_share + above[..., c] * above_share)
+        band[..., 3] = np.rint(alpha)
 
 
 def _ellipse(x: F32, y: F32) -> tuple[F32, F32]:

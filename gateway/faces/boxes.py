@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,31 @@ class Detections:
         """The faces whose score reaches ``threshold``."""
         keep = self.scores >= threshold
         return Detections(self.boxes[keep], self.scores[keep], self.landmarks[keep])
+
+
+SAME = 0.5
+"""Two boxes of this overlap (:func:`iou`) are one face; what hides the one hides the other."""
+
+
+def joined(looks: Sequence[Detections]) -> Detections:
+    """The faces of several looks at one picture, each once, as its surest look has it."""
+    if len(looks) == 1:
+        return looks[0]
+    boxes = np.concatenate([look.boxes for look in looks])
+    scores = np.concatenate([look.scores for look in looks])
+    landmarks = np.concatenate([look.landmarks for look in looks])
+    kept = distinct(boxes, np.argsort(-scores, kind="stable"))
+    return Detections(boxes[kept], scores[kept], landmarks[kept])
+
+
+def distinct(boxes: F32, order: Sequence[int] | npt.NDArray[np.intp]) -> list[int]:
+    """Those of ``boxes`` (N, 4), taken in ``order``, that are no face taken before."""
+    left, kept = np.asarray(order, np.intp), []
+    while len(left):
+        best, left = left[:1], left[1:]
+        kept += best.tolist()
+        left = left[iou(boxes[best], boxes[left])[0] < SAME]
+    return kept
 
 
 def iou(a: F32, b: F32) -> F32:

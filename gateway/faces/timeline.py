@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
-from gateway.faces.boxes import F32
+from gateway.faces.boxes import F32, distinct
 from gateway.faces.tracks import Track
 
 
@@ -60,6 +61,15 @@ class Timeline:
         seen = sum(len([f for f in p.detected if f < frames]) for p in self._paths)
         total = sum(max(0, min(len(p.boxes), frames - p.first)) for p in self._paths)
         return seen, total - seen
+
+
+def together(timelines: Sequence[Timeline]) -> Iterator[list[Spot]]:
+    """The spots of frame 0, 1, 2 … of several views of one picture, each face once."""
+    if len(timelines) == 1:
+        yield from timelines[0].frames()
+    for seen in zip(*(timeline.frames() for timeline in timelines), strict=True):
+        spots = sorted(chain(*seen), key=lambda spot: not spot.detected)
+        yield [spots[n] for n in distinct(stacked(spots), range(len(spots)))]
 
 
 def stacked(spots: list[Spot]) -> F32:

@@ -1,30 +1,27 @@
-"""The blur of a photo or animated picture: open → detect → hide → encode."""
+"""The blur of a photo or animated picture: open → look → hide → encode."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
-
-import cv2
-import numpy as np
 
 from gateway import carry
 from gateway.faces.blur import Pixels, hide
 from gateway.faces.boxes import Detections
-from gateway.faces.timeline import Timeline, stacked
+from gateway.faces.timeline import stacked, together
+from gateway.faces.views import COLOURS, U8, planes, views
 from gateway.media.image_base import on_white
 from gateway.media.images import ImageLimits, Picture, encode, open_picture
-from gateway.pipelines.analyse import U8, Analysis, Detector, pack
+from gateway.pipelines.analyse import Analysis, Detector
 from gateway.pipelines.classify_image import sampled, shrunk
+from gateway.pipelines.look import detect, look
 from gateway.pipelines.options import BlurOptions
 from gateway.pipelines.review import Review
 
-# Beyond this a raw frame is more than the model server takes; it goes as a JPEG.
-MAX_RAW_PIXELS = 40_000_000
-JPEG_QUALITY = 95
 ANIMATION_RATE = 12.5
 
 
@@ -119,20 +116,21 @@ def _still(
     review: Review | None,
     clock: _Clock,
 ) -> tuple[list[dict[str, Any]], Iterator[Pixels], dict[str, Any] | None]:
-    if picture.detector_bytes is not None:
-        # The model server decodes the same bytes while this process does.
-        with ThreadPoolExecutor(1) as pool:
-            detect = carry.along(detector.detect_encoded)
-            asked = pool.submit(detect, picture.detector_bytes, options.threshold)
-            frame = next(iter(picture.frames()))
-            clock.lap("decode_ms")
-            reviewed = _review(review, clock, frame)
-            found = asked.result()
-    else:
+    threshold = options.threshold
+    with ThreadPoolExecutor(1) as pool:
+        asked: Future[Detections] | None = None
+        if picture.detector_bytes is not None:
+            # The model server decodes the same bytes while this process does.
+            ask = carry.along(detector.detect_encoded)
+            asked = pool.submit(ask, picture.detector_bytes, threshold)
         frame = next(iter(picture.frames()))
         clock.lap("decode_ms")
         reviewed = _review(review, clock, frame)
-        found = detect_pixels(detector, frame, options.threshold)
+
+        def first(colours: U8) -> Detections:
+            return asked.result() if asked else detect(detector, colours, threshold)
+
+        found = look(detector, frame, threshold, first, clock.check)
     clock.lap("detect_ms")
     _hide(frame, found.boxes, options)
     clock.lap("blur_ms")
@@ -165,23 +163,29 @@ def _review_animation(
 def _animation(
     picture: Picture, options: BlurOptions, detector: Detector, clock: _Clock
 ) -> tuple[list[dict[str, Any]], Iterator[Pixels]]:
-    """Every frame is looked at, and faces are tracked: an animation flickers like a video."""
-    with Analysis(
-        detector, threshold=options.threshold, rate=ANIMATION_RATE, interval=1 / ANIMATION_RATE
-    ) as analysis:
+    """Every frame is looked at, and faces are tracked: an animation flickers like a video.
+
+    Each view is watched by itself, from the first frame that has it to the end.
+    """
+    with ExitStack() as stack:
+        watched: dict[str, Analysis] = {}
         for index, frame in enumerate(picture.frames()):
             clock.check()
-            analysis.feed(index, planes(frame))
-        timeline = analysis.finish()
+            seen = dict(views(frame))
+            for name in seen.keys() - watched.keys():
+                watched[name] = stack.enter_context(_analysis(detector, options))
+            for name, analysis in watched.items():
+                analysis.feed(index, planes(seen.get(name, seen[COLOURS])))
+        timelines = [analysis.finish() for analysis in watched.values()]
     clock.lap("detect_ms")
     faces = [
         {"frame": n, "box": _rounded(s.box), "source": "detected" if s.detected else "filled"}
-        for n, spots in zip(range(picture.frame_count), timeline.frames(), strict=False)
+        for n, spots in zip(range(picture.frame_count), together(timelines), strict=False)
         for s in spots
     ]
 
-    def edited(timeline: Timeline = timeline) -> Iterator[Pixels]:
-        for frame, spots in zip(picture.frames(), timeline.frames(), strict=False):
+    def edited() -> Iterator[Pixels]:
+        for frame, spots in zip(picture.frames(), together(timelines), strict=False):
             clock.check()
             _hide(frame, stacked(spots), options)
             yield frame
@@ -189,32 +193,13 @@ def _animation(
     return faces, edited()
 
 
+def _analysis(detector: Detector, options: BlurOptions) -> Analysis:
+    rate = ANIMATION_RATE
+    return Analysis(detector, threshold=options.threshold, rate=rate, interval=1 / rate)
+
+
 def _hide(frame: Pixels, boxes: Any, options: BlurOptions) -> None:
     hide(frame, boxes, style=options.style, shape=options.shape, scale=options.scale)
-
-
-def detect_pixels(detector: Detector, frame: Pixels, threshold: float) -> Detections:
-    """Faces in a decoded picture of any channels and depth that :class:`Picture` gives."""
-    if frame.shape[0] * frame.shape[1] > MAX_RAW_PIXELS:
-        parameters = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-        _, encoded = cv2.imencode(".jpg", bgr8(frame), parameters)
-        return detector.detect_encoded(encoded.tobytes(), threshold)
-    return detector.detect_frames(pack(planes(frame))[None], threshold)[0]
-
-
-def bgr8(frame: Pixels) -> U8:
-    """A picture as (H, W, 3) uint8 BGR."""
-    if frame.dtype == np.uint16:
-        frame = (frame >> 8).astype(np.uint8)
-    if frame.ndim == 2:
-        return cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
-    return frame[..., :3]
-
-
-def planes(frame: Pixels) -> tuple[U8, U8, U8]:
-    """Full-size Y, U and V planes of a picture (BT.601, full range)."""
-    y, v, u = cv2.split(cv2.cvtColor(bgr8(frame), cv2.COLOR_BGR2YCrCb))
-    return y, u, v  # type: ignore[return-value]
 
 
 def _face(found: Detections, i: int) -> dict[str, Any]:

@@ -23,6 +23,9 @@ from gateway.choices import (
 )
 from gateway.errors import BadOption
 
+THRESHOLD = 0.2
+"""The score from which what the face detector finds mostly is one."""
+
 
 @dataclass(frozen=True)
 class BlurOptions:
@@ -36,11 +39,11 @@ class BlurOptions:
     style: Style = "gaussian"
     shape: Shape = "ellipse"
     scale: float = 1.4
-    threshold: float = 0.2
+    threshold: float = THRESHOLD
     audio: Audio = "keep"
 
     @classmethod
-    def parse(cls, raw: Mapping[str, Any], *, threshold: float = 0.2) -> BlurOptions:
+    def parse(cls, raw: Mapping[str, Any], *, threshold: float = THRESHOLD) -> BlurOptions:
         """Options from form fields, a query string or JSON.
 
         Raises:

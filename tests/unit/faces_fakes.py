@@ -19,7 +19,8 @@ import numpy as np
 import skimage.data
 
 from gateway.faces.boxes import Detections
-from handlers.runtime import OpenVinoNetwork
+from handlers.centerface import detect
+from handlers.runtime import OpenVinoNetwork, read_images
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCHIVE = ROOT / "model_store" / "face_detector.mar"
@@ -115,3 +116,21 @@ class PaintDetector:
         if self._misses(number):
             return Detections.of([], [], [])
         return painted_faces(picture)
+
+
+class RealDetector:
+    """The real network without TorchServe, one call at a time."""
+
+    _lock = threading.Lock()
+
+    def detect_encoded(self, data: bytes, threshold: float) -> Detections:
+        return self._faces(list(read_images(data)), threshold)[0]
+
+    def detect_frames(self, frames: np.ndarray, threshold: float) -> list[Detections]:
+        pictures = [cv2.cvtColor(f, cv2.COLOR_YUV2BGR_I420) for f in frames]
+        return self._faces(pictures, threshold)
+
+    def _faces(self, pictures: list[np.ndarray], threshold: float) -> list[Detections]:
+        with self._lock:
+            found = detect(network(), pictures, [threshold] * len(pictures))
+        return [Detections(f.boxes, f.scores, f.landmarks) for f in found]

@@ -9,17 +9,24 @@ import cv2
 import numpy as np
 import pillow_heif
 import pytest
-from faces_fakes import FACE_BOX, PaintDetector, astronaut, network, paint, painted_faces, wallpaper
+from faces_fakes import (
+    FACE_BOX,
+    PaintDetector,
+    RealDetector,
+    astronaut,
+    paint,
+    painted_faces,
+    wallpaper,
+)
 from PIL import Image, ImageSequence
 
 from gateway.errors import BadMedia, ModelUnavailable, TooLarge, UnsupportedMedia
 from gateway.faces.boxes import Detections, iou
+from gateway.faces.views import bgr8, planes
 from gateway.media.images import ImageLimits, open_picture
-from gateway.pipelines import blur_image as pipeline
-from gateway.pipelines.blur_image import BlurredImage, bgr8, blur_image, planes
+from gateway.pipelines import look
+from gateway.pipelines.blur_image import BlurredImage, blur_image
 from gateway.pipelines.options import BlurOptions
-from handlers.centerface import detect
-from handlers.runtime import read_images
 
 LIMITS = ImageLimits(bytes=8 << 20, pixels=2_000_000, frames=60)
 SOLID = BlurOptions(style="solid")
@@ -113,7 +120,7 @@ def test_a_plain_jpeg_goes_to_the_detector_encoded_and_others_as_frames() -> Non
 
 
 def test_a_photo_too_large_to_go_raw_goes_as_a_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "MAX_RAW_PIXELS", 1000)
+    monkeypatch.setattr(look, "MAX_RAW_PIXELS", 1000)
     detector = PaintDetector()
     result = blurred(KINDS["png"](), detector)
     assert detector.calls[0][0] == "encoded"
@@ -143,7 +150,7 @@ def test_deep_grey_and_transparent_pictures_keep_what_they_are(channels: int, de
     face = after[35:73, 65:95]
     assert (face[..., :3] == 0).all() if channels > 1 else (face == 0).all()
     if channels == 4:
-        assert (after[..., 3] == picture[..., 3]).all()
+        assert (face[..., 3] == np.iinfo(depth).max).all()
     assert np.array_equal(after[:, 125:], picture[:, 125:])
 
 
@@ -229,21 +236,6 @@ def test_bad_files_are_refused() -> None:
         blurred(KINDS["jpeg"]()[:1500])
     with pytest.raises(TooLarge):
         blur_image(KINDS["png"](), SOLID, PaintDetector(), ImageLimits(8 << 20, 1000, 60))
-
-
-class RealDetector:
-    """The real network without TorchServe."""
-
-    def detect_encoded(self, data: bytes, threshold: float) -> Detections:
-        return self._faces(list(read_images(data)), threshold)[0]
-
-    def detect_frames(self, frames: np.ndarray, threshold: float) -> list[Detections]:
-        pictures = [cv2.cvtColor(f, cv2.COLOR_YUV2BGR_I420) for f in frames]
-        return self._faces(pictures, threshold)
-
-    def _faces(self, pictures: list[np.ndarray], threshold: float) -> list[Detections]:
-        found = detect(network(), pictures, [threshold] * len(pictures))
-        return [Detections(f.boxes, f.scores, f.landmarks) for f in found]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "grey"])

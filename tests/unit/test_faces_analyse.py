@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import ModelUnavailable
 from gateway.faces.boxes import Detections, iou
+from gateway.faces.views import planes
 from gateway.pipelines.analyse import Analysis, halved, pack, watch
-from gateway.pipelines.blur_image import planes
 
 RATE = 25.0
 INTERVAL = 0.2

@@ -129,8 +129,6 @@ def test_nothing_outside_the_reach_changes(
         max(0, int(np.floor(x1))) : max(0, int(np.ceil(x2))),
     ] = False
     assert np.array_equal(after[far], before[far])
-    if after.shape[2:] == (4,):
-        assert np.array_equal(after[..., 3], before[..., 3])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -141,6 +139,8 @@ def test_every_kind_of_picture_is_hidden_alike(
     style: Any, shape: Any, channels: tuple[int, ...], dtype: Any
 ) -> None:
     picture = noise((80, 90, *channels), dtype)
+    if channels == (4,):
+        picture[..., 3] = np.iinfo(dtype).max
     expected = picture.copy()
     for plane in (expected[..., c] for c in range(min(3, *channels))) if channels else [expected]:
         alone = np.ascontiguousarray(plane)
@@ -193,7 +193,54 @@ def test_a_chroma_plane_is_hidden_where_the_luma_is(subsampling: tuple[int, int]
 def test_solid_paints_one_value_per_channel() -> None:
     picture = noise((50, 50, 4))
     hide(picture, one(15, 15, 35, 35), style="solid", fill=(1, 2, 3))
-    assert picture[25, 25, :3].tolist() == [1, 2, 3]
+    assert picture[25, 25].tolist() == [1, 2, 3, 255]
+
+
+# Alpha
+
+
+def drawn_by_alpha(dtype: Any = np.uint8) -> np.ndarray:
+    """The astronaut, (512, 512, 4): black ink of more or less opacity."""
+    picture = np.zeros((512, 512, 4), dtype)
+    top = np.iinfo(dtype).max
+    picture[..., 3] = (255 - cv2.cvtColor(astronaut(), cv2.COLOR_BGR2GRAY)).astype(dtype)
+    picture[..., 3] *= top // 255
+    return picture
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("style", STYLES)
+def test_a_face_of_alpha_alone_is_hidden(style: Any, shape: Any, dtype: Any) -> None:
+    picture = drawn_by_alpha(dtype)
+    hide(picture, one(*FACE_BOX), style=style, shape=shape)
+    x1, y1, x2, y2 = map(int, FACE_BOX)
+    if style == "solid":
+        assert (picture[y1 + 30 : y2 - 30, x1 + 30 : x2 - 30, 3] == np.iinfo(dtype).max).all()
+    shade = 255 - (picture[..., 3] / (np.iinfo(dtype).max / 255)).astype(np.uint8)
+    left = detect(network(), [cv2.cvtColor(shade, cv2.COLOR_GRAY2BGR)], [0.5])[0]
+    assert (iou(one(*FACE_BOX), left.boxes) < 0.3).all()
+    assert np.array_equal(picture[300:], drawn_by_alpha(dtype)[300:])
+
+
+@pytest.mark.parametrize("style", ["gaussian", "pixelate"])
+def test_what_is_transparent_lends_no_colour_to_what_is_not(style: Any) -> None:
+    """A sticker's outline stays its colour: no dark seam from the nothing around it."""
+    sticker = np.zeros((80, 80, 4), np.uint8)
+    sticker[:, 40:] = (200, 180, 160, 255)
+    hide(sticker, one(20, 20, 60, 60), style=style)
+    shown = sticker[..., 3] > 8
+    assert np.abs(sticker[shown][:, :3].astype(int) - (200, 180, 160)).max() <= 12
+    assert (sticker[~shown & (sticker[..., 3] == 0)] == 0).all()
+    assert (sticker[30:50, :10, 3] == 0).all()
+
+
+def test_a_veil_keeps_its_opacity() -> None:
+    veil = noise((60, 60, 4))
+    veil[..., 3] = 3
+    hide(veil, one(10, 10, 50, 50))
+    assert (veil[..., 3] == 3).all()
+    assert veil[20:40, 20:40, :3].std() < 25
 
 
 def test_no_faces_and_faces_elsewhere_change_nothing() -> None:

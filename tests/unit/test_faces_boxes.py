@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gateway.faces.boxes import Detections, area, centres, grown, iou, sizes
+from gateway.faces.boxes import Detections, area, centres, grown, iou, joined, sizes
 
 number = st.floats(-2000, 2000, width=32)
 any_boxes = st.integers(0, 6).flatmap(lambda n: arrays(np.float32, (n, 4), elements=number))
@@ -98,3 +98,15 @@ def test_detections_scale_and_select_all_their_parts() -> None:
     assert kept.boxes.tolist() == [[10, 10, 20, 30]]
     assert kept.landmarks.tolist() == [[[15, 20]] * 5]
     assert kept.scores.dtype == np.float32
+
+
+def test_joined_keeps_the_surest_look_at_each_face() -> None:
+    points = [[[0, 0]] * 5] * 2
+    one = Detections.of([[0, 0, 10, 10], [50, 50, 60, 60]], [0.5, 0.9], points)
+    other = Detections.of([[1, 0, 11, 10], [6, 0, 16, 10]], [0.7, 0.6], points)
+    both = joined([one, other])
+    assert both.boxes.tolist() == [[50, 50, 60, 60], [1, 0, 11, 10], [6, 0, 16, 10]]
+    assert both.scores == pytest.approx([0.9, 0.7, 0.6])
+    assert both.landmarks.shape == (3, 5, 2)
+    assert joined([one]) is one
+    assert len(joined([Detections.of([], [], [])] * 2)) == 0

@@ -14,8 +14,8 @@ import pytest
 from faces_fakes import FACE_BOX, astronaut, paint, wallpaper
 
 from gateway.faces.blur import hide
+from gateway.faces.views import planes
 from gateway.pipelines.analyse import pack
-from gateway.pipelines.blur_image import planes
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden"
 STYLES = ("gaussian", "pixelate", "solid")

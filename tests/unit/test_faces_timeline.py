@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.faces.timeline import Spot, Timeline, stacked
+from gateway.faces.timeline import Spot, Timeline, stacked, together
 from gateway.faces.tracks import Track
 
 
@@ -65,3 +65,15 @@ def test_spots_stack_to_boxes() -> None:
     assert stacked([]).shape == (0, 4)
     spots = [Spot(n, np.full(4, n, np.float32), True) for n in range(3)]
     assert stacked(spots).tolist() == [[0] * 4, [1] * 4, [2] * 4]
+
+
+def test_together_shows_each_face_of_several_views_once() -> None:
+    far, near = (np.float32([x, 0, x + 10, 10]) for x in (80, 1))
+    filled = Track(0, 0, [np.float32([0, 0, 10, 10])] * 2, {1})
+    seen = [Track(0, 0, [near] * 2, {0, 1}), Track(1, 0, [far] * 2, {0, 1})]
+    first, _, none = islice(together([timeline([filled]), timeline(seen)]), 3)
+    assert sorted(s.box.tolist() for s in first) == [near.tolist(), far.tolist()]
+    assert all(s.detected for s in first)
+    assert none == []
+    alone = timeline([filled])
+    assert [len(s) for s in islice(together([alone]), 3)] == [1, 1, 0]
