@@ -124,6 +124,7 @@ def create_renderer(
                 "height": blurred.height,
                 "frames": blurred.frames,
                 "faces": blurred.faces,
+                "left_bare": blurred.left_bare,
                 "timings": blurred.timings,
                 "report": blurred.report,
                 "review": blurred.review,

@@ -56,6 +56,10 @@ def schemas() -> Schema:
         **common,
         "faces": {"type": "array", "items": face},
     }
+    left_bare = {
+        **whole,
+        "description": "faces below the threshold asked for, not hidden; of still photos, if any",
+    }
     result = {
         **common,
         "seconds": number,
@@ -103,7 +107,7 @@ def schemas() -> Schema:
     check = obj({"ok": {"type": "boolean"}, "detail": {"type": "string"}}, ["ok", "detail"])
     checks = dict.fromkeys(CHECKS, check)
     return {
-        "Photo": obj({**photo, "review": ref("Review")}, list(photo)),
+        "Photo": obj({**photo, "left_bare": left_bare, "review": ref("Review")}, list(photo)),
         "Job": obj(job, [name for name in job if name not in ("result", "error")]),
         "Upload": obj(upload, list(upload)),
         "Readiness": obj(

@@ -37,6 +37,7 @@ def photo_view(ident: str, meta: dict[str, Any], link: Link, report: Link) -> di
         "height": meta["height"],
         "frames": meta["frames"],
         "faces": meta["faces"],
+        **({"left_bare": meta["left_bare"]} if meta.get("left_bare") else {}),
         **({"review": meta["review"]} if meta.get("review") else {}),
         "timings": meta["timings"],
     }

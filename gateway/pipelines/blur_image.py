@@ -19,7 +19,7 @@ from gateway.media.images import ImageLimits, Picture, encode, open_picture
 from gateway.pipelines.analyse import Analysis, Detector
 from gateway.pipelines.classify_image import sampled, shrunk
 from gateway.pipelines.look import detect, look
-from gateway.pipelines.options import BlurOptions
+from gateway.pipelines.options import THRESHOLD, BlurOptions
 from gateway.pipelines.review import Review
 
 ANIMATION_RATE = 12.5
@@ -27,7 +27,10 @@ ANIMATION_RATE = 12.5
 
 @dataclass(frozen=True)
 class BlurredImage:
-    """The file to hand out, and what was done to it."""
+    """The file to hand out, and what was done to it.
+
+    left_bare: faces of a still that score below the threshold asked for.
+    """
 
     body: bytes
     content_type: str
@@ -38,6 +41,7 @@ class BlurredImage:
     faces: list[dict[str, Any]]
     report: dict[str, Any]
     timings: dict[str, float]
+    left_bare: int = 0
     review: dict[str, Any] | None = None
 
 
@@ -57,10 +61,11 @@ def blur_image(
     clock = _Clock(check)
     picture = open_picture(data, limits)
     if picture.frame_count == 1:
-        faces, frames, reviewed = _still(picture, options, detector, review, clock)
+        faces, left_bare, frames, reviewed = _still(picture, options, detector, review, clock)
     else:
         reviewed = _review_animation(picture, review, clock)
         faces, frames = _animation(picture, options, detector, clock)
+        left_bare = 0
     encoded = encode(picture, frames)
     timings = clock.finish("encode_ms")
     report = {
@@ -70,6 +75,7 @@ def blur_image(
         "frames": picture.frame_count,
         "options": options.as_dict(),
         "faces": faces,
+        **({"left_bare": left_bare} if left_bare else {}),
         **({"review": reviewed} if reviewed else {}),
         "timings": timings,
     }
@@ -83,6 +89,7 @@ def blur_image(
         faces,
         report,
         timings,
+        left_bare,
         reviewed,
     )
 
@@ -115,8 +122,9 @@ def _still(
     detector: Detector,
     review: Review | None,
     clock: _Clock,
-) -> tuple[list[dict[str, Any]], Iterator[Pixels], dict[str, Any] | None]:
-    threshold = options.threshold
+) -> tuple[list[dict[str, Any]], int, Iterator[Pixels], dict[str, Any] | None]:
+    # A threshold above the usual leaves faces bare: that is to be told.
+    threshold = min(options.threshold, THRESHOLD)
     with ThreadPoolExecutor(1) as pool:
         asked: Future[Detections] | None = None
         if picture.detector_bytes is not None:
@@ -132,9 +140,11 @@ def _still(
 
         found = look(detector, frame, threshold, first, clock.check)
     clock.lap("detect_ms")
-    _hide(frame, found.boxes, options)
+    wanted = found.above(options.threshold)
+    _hide(frame, wanted.boxes, options)
     clock.lap("blur_ms")
-    return [_face(found, i) for i in range(len(found))], iter([frame]), reviewed
+    faces = [_face(wanted, i) for i in range(len(wanted))]
+    return faces, len(found) - len(wanted), iter([frame]), reviewed
 
 
 def _review(review: Review | None, clock: _Clock, *frames: Pixels) -> dict[str, Any] | None:

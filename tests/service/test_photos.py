@@ -121,6 +121,7 @@ def test_options_are_obeyed(api):
 def test_a_high_threshold_lets_a_face_be(api):
     answer = api.blur(media.photo("png"), threshold="0.95")
     assert answer.json()["faces"] == []
+    assert answer.json()["left_bare"] >= 1
     assert media.change(media.photo("png"), blurred(answer)).max() == 0
 
 

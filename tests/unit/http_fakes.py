@@ -40,6 +40,7 @@ class FakeRenderer:
         self.calls = []
         self.rigger = FakeRigger()
         self.review = None
+        self.left_bare = 0
         self.during = lambda: None
 
     def image(self, file, size, options, *, large=False):
@@ -57,6 +58,7 @@ class FakeRenderer:
             {
                 **{"content_type": "image/jpeg", "extension": "jpg", "width": 8, "height": 6},
                 **{"frames": 1, "faces": [FACE], "timings": {"decode_ms": 1.5, "detect_ms": 2}},
+                "left_bare": self.left_bare,
                 "report": {"faces": [FACE], "options": options.as_dict()},
             },
             0.01,

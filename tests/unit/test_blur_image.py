@@ -115,8 +115,8 @@ def test_faces_are_found_and_hidden_upright_in_any_orientation(kind: str, orient
 def test_a_plain_jpeg_goes_to_the_detector_encoded_and_others_as_frames() -> None:
     for data, kind in ((KINDS["jpeg"](), "encoded"), (KINDS["png"](), "frames")):
         detector = PaintDetector()
-        blurred(data, detector, BlurOptions(threshold=0.37))
-        assert [(k, t) for k, _, t in detector.calls] == [(kind, 0.37)]
+        blurred(data, detector, BlurOptions(threshold=0.13))
+        assert [(k, t) for k, _, t in detector.calls] == [(kind, 0.13)]
 
 
 def test_a_photo_too_large_to_go_raw_goes_as_a_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,6 +249,17 @@ def test_a_real_face_is_found_and_no_longer_is_one(kind: str) -> None:
     assert iou(np.float32([face["box"]]), np.float32([FACE_BOX]))[0, 0] > 0.8
     left = RealDetector().detect_encoded(result.body, 0.5)
     assert (iou(np.float32([FACE_BOX]), left.boxes) < 0.3).all()
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_a_high_threshold_says_how_many_faces_it_leaves_bare(kind: str) -> None:
+    result = blurred(KINDS[kind](), None, BlurOptions(style="solid", threshold=0.95))
+    assert result.faces == []
+    assert result.left_bare == result.report["left_bare"] == 1
+    assert len(painted_faces(frames_of(result)[0])) == 1
+    usual = blurred(KINDS[kind]())
+    assert usual.left_bare == 0
+    assert "left_bare" not in usual.report
 
 
 # Animations

@@ -72,6 +72,13 @@ def test_a_photo_as_a_form(client, services):
     assert not [key for key in keys(services.storage) if "holiday" in key]
 
 
+def test_faces_left_bare_are_told_only_where_there_are_any(client, services):
+    services.renderer.left_bare = 3
+    assert client.post("/v1/blur", data=form(threshold="0.9")).json["left_bare"] == 3
+    services.renderer.left_bare = 0
+    assert "left_bare" not in client.post("/v1/blur", data=form()).json
+
+
 def test_a_photo_as_base64(client):
     text = base64.b64encode(JPEG).decode()
     for file in (text, "data:image/jpeg;base64," + text):
