@@ -2,8 +2,9 @@
 
 A full look finds small faces and costs as much as tens of frames of tracking; a half
 look (half the width and height) costs a quarter and finds new faces of some size
-sooner. A picture that does not change needs neither; one that changes fast, as in a
-pan, brings new faces in from its border and gets both sooner.
+sooner. A picture that does not change needs neither for ``STILL_STRETCH`` intervals, the
+longest time between full looks; one that changes fast, as in a pan, brings new faces in
+from its border and gets both sooner.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Looks:
             self._change += float(np.abs(small - self._thumbnail).mean())
         self._thumbnail = small
         still = float(np.abs(small - self._reference).max()) < STILL
-        if still and self._since_full < STILL_STRETCH * self.interval:
+        if still and self.interval > 1 and self._since_full < STILL_STRETCH * self.interval:
             return None
         if self._since_full >= self.interval:
             return self._take("full", small)

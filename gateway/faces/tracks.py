@@ -6,7 +6,8 @@ spread over the frames since it was last seen, so paths meet every detection exa
 and a face missed in between stays hidden. Association is in two rounds, strong
 detections first (Zhang et al. 2022, "ByteTrack"): weak ones continue tracks, only
 strong ones begin them. Tracks are extended before their first and after their last
-detection, and never cross a scene cut.
+detection, as far as no full look denies that the face was there, and never cross a
+scene cut.
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ class TrackerOptions:
     """Frames, not seconds: the caller knows the rate.
 
     threshold: smallest score that begins a track. max_gap: longest stretch without a
-    detection that is filled. extend: frames added at either end.
+    detection that is filled. extend: frames added at either end, at least. reach: and at
+    most, where no full look was taken; the longest time between two.
     """
 
     threshold: float = 0.2
     max_gap: int = 45
     extend: int = 10
+    reach: int = 0
 
 
 @dataclass
@@ -51,6 +54,7 @@ class Track:
     detected: set[int] = field(default_factory=set)
     score: float = 0.0
     last_seen: int = 0
+    missed: int | None = None  # the first full look since, which did not find it
     drifted: bool = False
 
     @property
@@ -78,7 +82,7 @@ class Track:
                 self.boxes[start + step] = path + grown * (1 - part) + drift * part
         self.boxes[-1] = box
         self.detected.add(frame)
-        self.last_seen, self.drifted = frame, False
+        self.last_seen, self.missed, self.drifted = frame, None, False
         self.score = max(self.score, score)
 
     def end_after(self, frame: int) -> None:
@@ -92,7 +96,8 @@ class Tracker:
     def __init__(self, options: TrackerOptions, follow: Follow = follow) -> None:
         self.options = options
         self._follow = follow
-        self._greys: deque[tuple[int, Grey]] = deque(maxlen=options.extend + 1)
+        self._greys: deque[tuple[int, Grey]] = deque(maxlen=max(options.extend, options.reach) + 1)
+        self._full: int | None = None
         self._active: list[Track] = []
         self._count = 0
 
@@ -102,7 +107,15 @@ class Tracker:
             self._active.append(Track(self._count, 0, [box]))
             self._count += 1
 
-    def feed(self, frame: int, grey: Grey, scale: float, found: Detections | None) -> list[Track]:
+    def feed(
+        self,
+        frame: int,
+        grey: Grey,
+        scale: float,
+        found: Detections | None,
+        *,
+        full: bool = True,
+    ) -> list[Track]:
         """Take frame number ``frame``.
 
         Args:
@@ -110,6 +123,7 @@ class Tracker:
             grey: small luma of the frame.
             scale: frame pixels per pixel of ``grey``.
             found: the detector's answer (frame pixels) where it looked, else None.
+            full: whether a face that it did not find is none, however small.
 
         Returns:
             Tracks that ended.
@@ -126,13 +140,23 @@ class Tracker:
         ended = self._retire(frame)
         if found is not None:
             self._match(frame, scale, found)
+            if full:
+                self._note(frame)
         return ended
+
+    def _note(self, frame: int) -> None:
+        """A full look was taken at ``frame``: whom it did not find may be gone by then."""
+        self._full = frame
+        for track in self._active:
+            if track.missed is None and track.last_seen < frame:
+                track.missed = frame
 
     def cut(self) -> list[Track]:
         """A shot ended with the frame fed last: end and answer all its tracks."""
         ended = [self._finish(track) for track in self._active]
         self._active = []
         self._greys.clear()
+        self._full = None
         return ended
 
     def _retire(self, frame: int) -> list[Track]:
@@ -141,8 +165,13 @@ class Tracker:
         return [self._finish(track) for track in old]
 
     def _finish(self, track: Track) -> Track:
-        track.end_after(track.last_seen + self.options.extend)
+        track.end_after(track.last_seen + self._extent(track.last_seen, track.missed))
         return track
+
+    def _extent(self, seen: int, look: int | None) -> int:
+        """Frames beyond a sight that the face may be there: up to the full look next to it."""
+        until = self.options.reach if look is None else abs(look - seen) - 1
+        return max(self.options.extend, min(until, self.options.reach))
 
     def _match(self, frame: int, scale: float, found: Detections) -> None:
         strong = np.flatnonzero(found.scores >= self.options.threshold)
@@ -164,7 +193,7 @@ class Tracker:
     def _begin(self, frame: int, scale: float, box: F32, score: float) -> None:
         """Start a track, and follow it backwards to before it was first detected."""
         path = [box]
-        greys = list(self._greys)
+        greys = list(self._greys)[-1 - self._extent(frame, self._full) :]
         for (_, later), (_, earlier) in zip(greys[::-1], greys[-2::-1], strict=False):
             motion = self._follow(later, earlier, (path[-1][None] / scale).astype(np.float32))
             path.append(motion.boxes[0] * scale)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import cv2
@@ -49,6 +49,7 @@ class _Item:
     index: int
     grey: Grey
     scale: float
+    look: Look | None
     found: Future[Detections] | None
 
 
@@ -71,7 +72,9 @@ class Analysis:
         frames, gap = spans(rate, interval)
         self._looks = Looks(frames)
         self._cuts = CutDetector()
-        self._tracker = Tracker(TrackerOptions(threshold, max_gap=gap, extend=frames))
+        self._tracker = Tracker(
+            TrackerOptions(threshold, max_gap=gap, extend=frames, reach=STILL_STRETCH * frames)
+        )
         self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="detect")
         self._waiting: deque[_Item | _ShotEnd] = deque()
         self._in_flight = 0
@@ -92,7 +95,7 @@ class Analysis:
         if self._cuts.is_cut(grey):
             self._end_shot()
         look = self._looks.decide(grey)
-        self._waiting.append(_Item(index, grey, scale, self._start(planes, look)))
+        self._waiting.append(_Item(index, grey, scale, look, self._start(planes, look)))
         self._last = planes
         self._drain(keep=IN_FLIGHT)
 
@@ -123,7 +126,7 @@ class Analysis:
             item = self._waiting[-1]
             if isinstance(item, _Item) and item.found is None:
                 found = self._start(self._last, "full")
-                self._waiting[-1] = _Item(item.index, item.grey, item.scale, found)
+                self._waiting[-1] = replace(item, look="full", found=found)
         self._waiting.append(_ShotEnd())
         self._looks.restart()
 
@@ -150,7 +153,10 @@ class Analysis:
             if item.found is not None:
                 found = item.found.result()
                 self._in_flight -= 1
-            self.timeline.add(self._tracker.feed(item.index, item.grey, item.scale, found))
+            full = item.look == "full"
+            self.timeline.add(
+                self._tracker.feed(item.index, item.grey, item.scale, found, full=full)
+            )
 
     def _is_known(self, item: _Item | _ShotEnd) -> bool:
         if isinstance(item, _ShotEnd):

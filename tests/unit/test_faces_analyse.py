@@ -139,6 +139,39 @@ def test_a_face_only_in_the_second_shot_is_not_hidden_in_the_first() -> None:
     assert shown == [False] * 20 + [True] * 20
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 40), st.integers(2 * EVERY, 40), st.integers(0, 3))
+def test_a_face_that_pops_in_and_out_of_a_still_picture_is_hidden_throughout(
+    comes: int, stays: int, seed: int
+) -> None:
+    room = wallpaper(360, 640, seed)
+    # Of the colour's brightness, and small: the picture hardly seems to change.
+    inside = paint(room.copy(), (303, 101, 311, 111))
+    frames = [inside if comes <= n < comes + stays else room for n in range(comes + stays + 30)]
+    spots = list(islice(analysed(frames, FullSight()).timeline.frames(), len(frames)))
+    assert all(spots[n] for n in range(comes, comes + stays))
+    assert not any(spots[: max(0, comes - 3 * EVERY)])
+    assert not any(spots[comes + stays + 3 * EVERY :])
+
+
+class FullSight(PaintDetector):
+    """Sees small faces in full looks only."""
+
+    def _find(self, kind: str, picture: np.ndarray, threshold: float) -> Detections:
+        found = super()._find(kind, picture, threshold)
+        return found if picture.shape[1] == 640 else Detections.of([], [], [])
+
+
+@pytest.mark.parametrize("frames", [7, 20])
+def test_every_frame_is_looked_at_where_the_interval_is_one(frames: int) -> None:
+    detector = PaintDetector()
+    with Analysis(detector, threshold=0.4, rate=RATE, interval=1 / RATE) as analysis:
+        still = planes(walk(1)[0])
+        watch(((n, still) for n in range(frames)), analysis, lambda done: None)
+        analysis.finish()
+    assert analysis.looks_taken == {"full": frames, "half": 0}
+
+
 def test_a_still_picture_is_looked_at_rarely() -> None:
     detector = PaintDetector()
     analysis = analysed([walk(1)[0]] * 100, detector)

@@ -157,6 +157,41 @@ def test_a_track_begins_before_the_first_sight_and_ends_after_the_last() -> None
     assert error(track, WALKER) < 1e-3
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_face_is_hidden_from_the_full_look_before_it_to_the_one_after_it(
+    data: st.DataObject,
+) -> None:
+    """Whatever the looks' distances, up to ``reach``, and where half looks do not see it."""
+    reach = data.draw(st.integers(1, 12))
+    options = TrackerOptions(
+        0.3, max_gap=reach + 8, extend=data.draw(st.integers(0, 6)), reach=reach
+    )
+    steps = data.draw(st.lists(st.integers(1, reach), min_size=3, max_size=12))
+    full = [0, *np.cumsum(steps).tolist()]
+    half = data.draw(st.sets(st.integers(0, full[-1]))) - set(full)
+    seen_from = data.draw(st.integers(0, full[-1]))
+    comes, goes = seen_from, data.draw(st.integers(seen_from, full[-1]))
+    tracker = Tracker(options, exact(WALKER))
+    tracks = []
+    for n in range(full[-1] + 1):
+        answer = None
+        if n in full or n in half:
+            answer = found([(WALKER(n), 0.9)] if n in full and comes <= n <= goes else [])
+        tracks += tracker.feed(n, grey(n), 1.0, answer, full=n in full)
+    tracks += tracker.cut()
+    known = any(comes <= n <= goes for n in full)
+    assert len(tracks) == known
+    for track in tracks:
+        assert track.first <= comes
+        assert track.last >= goes
+        assert error(track, WALKER) < 1e-3
+        before = max((n for n in full if n < comes), default=-1)
+        after = min((n for n in full if n > goes), default=full[-1] + 1)
+        assert track.first > min(before, min(track.detected) - options.extend - 1)
+        assert track.last < max(after, max(track.detected) + options.extend + 1)
+
+
 def test_two_sights_of_one_look_are_followed_back_each_on_its_own() -> None:
     other = line(200, 100, -3, 0)
     seen = {12: [(WALKER(12), 0.9), (other(12), 0.8)]}
