@@ -30,6 +30,8 @@ U8 = npt.NDArray[np.uint8]
 IN_FLIGHT = 4
 WEAK = 0.5
 MAX_GAP_SECONDS = 1.5
+MAX_RATE = 60.0
+"""Frames/s that are counted at most: whatever a file says, looks are not further apart."""
 
 
 class Detector(Protocol):
@@ -64,13 +66,16 @@ class Analysis:
     def __init__(
         self, detector: Detector, *, threshold: float, rate: float, interval: float
     ) -> None:
-        """threshold: see BlurOptions. rate: frames/s. interval: seconds between full looks."""
+        """threshold: see BlurOptions. interval: seconds between full looks.
+
+        rate: frames/s as the file has it; the looks follow the frames' own times.
+        """
         self.timeline = Timeline()
         self.looks_taken = {"full": 0, "half": 0}
         self._detector = detector
         self._weak = threshold * WEAK
         frames, gap = spans(rate, interval)
-        self._looks = Looks(frames)
+        self._looks = Looks(frames, interval)
         self._cuts = CutDetector()
         self._tracker = Tracker(
             TrackerOptions(threshold, max_gap=gap, extend=frames, reach=STILL_STRETCH * frames)
@@ -86,15 +91,15 @@ class Analysis:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def feed(self, index: int, planes: tuple[U8, U8, U8]) -> None:
-        """Take the next frame: Y, U, V planes (chroma full or half size).
+    def feed(self, index: int, planes: tuple[U8, U8, U8], time: float) -> None:
+        """Take the next frame: Y, U, V planes (chroma full or half size), shown at ``time`` (s).
 
         They must stay as they are until the next call.
         """
         grey, scale = shrink(planes[0])
         if self._cuts.is_cut(grey):
             self._end_shot()
-        look = self._looks.decide(grey)
+        look = self._looks.decide(grey, time)
         self._waiting.append(_Item(index, grey, scale, look, self._start(planes, look)))
         self._last = planes
         self._drain(keep=IN_FLIGHT)
@@ -170,22 +175,23 @@ class Analysis:
 def spans(rate: float, interval: float) -> tuple[int, int]:
     """Frames between full looks, and the longest that a track goes on unseen.
 
-    rate: frames/s. interval: seconds between full looks.
+    rate: frames/s, of which ``MAX_RATE`` count. interval: seconds between full looks.
     """
+    rate = min(rate, MAX_RATE)
     frames = max(1, round(rate * interval))
     # A track must outlive the longest time without a look.
     return frames, max(round(rate * MAX_GAP_SECONDS), (STILL_STRETCH + 1) * frames)
 
 
 def watch(
-    frames: Iterable[tuple[int, tuple[U8, U8, U8]]],
+    frames: Iterable[tuple[int, tuple[U8, U8, U8], float]],
     analysis: Analysis,
     progress: Callable[[int], None],
 ) -> int:
-    """Feed all (index, planes) to an analysis; answers how many there were."""
+    """Feed all (index, planes, time) to an analysis; answers how many there were."""
     count = 0
-    for index, planes in frames:
-        analysis.feed(index, planes)
+    for index, planes, time in frames:
+        analysis.feed(index, planes, time)
         count += 1
         progress(count)
     return count

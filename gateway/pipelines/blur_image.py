@@ -185,7 +185,7 @@ def _animation(
             for name in seen.keys() - watched.keys():
                 watched[name] = stack.enter_context(_analysis(detector, options))
             for name, analysis in watched.items():
-                analysis.feed(index, planes(seen.get(name, seen[COLOURS])))
+                analysis.feed(index, planes(seen.get(name, seen[COLOURS])), index / ANIMATION_RATE)
         timelines = [analysis.finish() for analysis in watched.values()]
     clock.lap("detect_ms")
     faces = [

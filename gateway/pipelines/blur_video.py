@@ -100,14 +100,14 @@ def blur_video(
 
 def _refreshed(
     frames: Iterable[Frame], analysis: Analysis, times: Iterable[int | None]
-) -> Iterator[tuple[int, tuple[Plane, Plane, Plane]]]:
+) -> Iterator[tuple[int, tuple[Plane, Plane, Plane], float]]:
     """Frames for ``watch``, looked at anew where each of ``times`` (ticks, rising) is reached."""
     waiting = deque(time for time in times if time is not None)
     for frame in frames:
         while waiting and frame.pts >= waiting[0]:
             waiting.popleft()
             analysis.refresh()
-        yield frame.index, frame.planes
+        yield frame.index, frame.planes, frame.time
 
 
 class Edit:

@@ -132,7 +132,7 @@ def _watch(
         if frame.pts >= refresh:
             analysis.refresh()
             refresh = _EVER
-        analysis.feed(seen.count, frame.planes)
+        analysis.feed(seen.count, frame.planes, frame.time)
         seen.count += 1
         if frame.pts < first:
             seen.before += 1

@@ -165,6 +165,30 @@ def test_a_face_that_appears_between_looks_is_hidden_from_its_first_frame(tmp_pa
     assert exposed(after) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "claimed", "step"),
+    [("a.mkv", "libx264", 1000, 40), ("a.avi", "mpeg4", 500, 12), ("b.mkv", "libx264", 1, 40)],
+)
+def test_a_false_frame_rate_leaves_no_face_bare(
+    tmp_path: Path, name: str, codec: str, claimed: int, step: int
+) -> None:
+    path = tmp_path / name
+    pictures = shot(20) + shot(40, lambda n: right(30)) + shot(40)
+    with av.open(str(path), "w") as out:
+        base = Fraction(1, 500 if name.endswith("avi") else 1000)
+        stream = out.add_stream(codec, rate=claimed, time_base=base, options={"qmin": "1"})
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+            frame.pts, frame.time_base = number * step, base
+            out.mux(stream.encode(frame.reformat(format="yuv420p")))
+        out.mux(stream.encode(None))
+    assert probe(str(path), LIMITS).rate == pytest.approx(claimed, rel=0.01)
+    assert exposed(read(path)) == list(range(20, 60))
+    _, after = blurred(path)
+    assert exposed(after) == []
+
+
 def test_two_faces_that_cross_are_two_tracks(tmp_path: Path) -> None:
     path = write(
         tmp_path / "cross.mp4", shot(60, right, lambda n: (150 - 2 * n, 8, 178 - 2 * n, 36))

@@ -36,7 +36,9 @@ def face(n: int, speed: float = 2) -> tuple[int, int, int, int]:
 
 def analysed(frames: list[np.ndarray], detector: PaintDetector, threshold: float = 0.4) -> Analysis:
     with Analysis(detector, threshold=threshold, rate=RATE, interval=INTERVAL) as analysis:
-        count = watch(((n, planes(f)) for n, f in enumerate(frames)), analysis, lambda done: None)
+        count = watch(
+            ((n, planes(f), n / RATE) for n, f in enumerate(frames)), analysis, lambda done: None
+        )
         assert count == len(frames)
         analysis.finish()
     return analysis
@@ -162,12 +164,27 @@ class FullSight(PaintDetector):
         return found if picture.shape[1] == 640 else Detections.of([], [], [])
 
 
+@pytest.mark.parametrize("claimed", [1e-9, 1.0, 25.0, 120.0, 1000.0])
+@pytest.mark.parametrize("length", [0.001, 0.04, 1.0])
+def test_a_claimed_rate_leaves_no_face_bare(claimed: float, length: float) -> None:
+    """Frames of any length, whatever the file says of them."""
+    room, stays = wallpaper(120, 200), 50 if length < 0.04 else 16 if length < 1 else 3
+    inside = paint(room.copy(), face(10))
+    frames = [inside if 20 <= n < 20 + stays else room for n in range(90)]
+    with Analysis(PaintDetector(), threshold=0.4, rate=claimed, interval=0.6) as analysis:
+        items = ((n, planes(f), n * length) for n, f in enumerate(frames))
+        watch(items, analysis, lambda done: None)
+        analysis.finish()
+    spots = list(islice(analysis.timeline.frames(), len(frames)))
+    assert all(spots[20 : 20 + stays])
+
+
 @pytest.mark.parametrize("frames", [7, 20])
 def test_every_frame_is_looked_at_where_the_interval_is_one(frames: int) -> None:
     detector = PaintDetector()
     with Analysis(detector, threshold=0.4, rate=RATE, interval=1 / RATE) as analysis:
         still = planes(walk(1)[0])
-        watch(((n, still) for n in range(frames)), analysis, lambda done: None)
+        watch(((n, still, n / RATE) for n in range(frames)), analysis, lambda done: None)
         analysis.finish()
     assert analysis.looks_taken == {"full": frames, "half": 0}
 
@@ -231,7 +248,7 @@ def test_frames_wait_for_the_detector_and_do_not_pile_up() -> None:
 
     def work() -> None:
         with Analysis(Stuck(), threshold=0.4, rate=RATE, interval=1 / RATE) as analysis:
-            watch(((n, planes(f)) for n, f in enumerate(frames)), analysis, fed.append)
+            watch(((n, planes(f), n / RATE) for n, f in enumerate(frames)), analysis, fed.append)
 
     worker = threading.Thread(target=work)
     worker.start()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_faces_flow import moved, texture
 
-from gateway.faces.looks import Looks
+from gateway.faces.looks import STILL_STRETCH, Looks
 
 SCENE = texture(144, 256)
 
@@ -90,3 +92,25 @@ def test_a_refresh_looks_at_once_and_forgets_what_was_before(
     taken = [looks.decide(frame) for frame in frames[at:]]
     assert taken[0] == "full"
     assert taken == [fresh.decide(frame) for frame in frames[at:]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.lists(st.floats(0.001, 1.5), min_size=60, max_size=60), st.booleans())
+def test_full_looks_follow_the_frames_own_times(
+    interval: int, lengths: list[float], still: bool
+) -> None:
+    """Whatever rate was claimed: never later than the interval's time, or its frames, want."""
+    looks, stretch = Looks(interval, 0.6), STILL_STRETCH if still and interval > 1 else 1
+    times = np.cumsum(lengths)
+    taken = [looks.decide(f, t) for f, t in zip(drift(60, 0 if still else 3), times, strict=True)]
+    full = [n for n, look in enumerate(taken) if look == "full"]
+    for one, other in pairwise(full):
+        late = other - 1  # the last frame that needed none
+        assert late == one or times[late] - times[one] < stretch * 0.6 + 1e-6
+        assert other - one <= stretch * interval
+
+
+def test_half_looks_follow_the_frames_own_times() -> None:
+    looks = Looks(36, 0.6)
+    taken = [looks.decide(f, 0.04 * n) for n, f in enumerate(drift(31, 0.1))]
+    assert [n for n, look in enumerate(taken) if look] == [0, 8, 15, 23, 30]
