@@ -14,6 +14,7 @@ Shape = Literal["ellipse", "box"]
 """The outline of a face's mask."""
 
 Audio = Literal["keep", "drop"]
+Subtitles = Literal["keep", "drop"]
 """What becomes of a video's sound."""
 
 AnimationFormat = Literal["gif", "mp4", "webp"]
@@ -25,6 +26,7 @@ Figures = Literal["first", "all"]
 STYLES: tuple[Style, ...] = get_args(Style)
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 AUDIO: tuple[Audio, ...] = get_args(Audio)
+SUBTITLES: tuple[Subtitles, ...] = get_args(Subtitles)
 FORMATS: tuple[AnimationFormat, ...] = get_args(AnimationFormat)
 FIGURES: tuple[Figures, ...] = get_args(Figures)
 BACKGROUNDS = ("paper", "transparent")  # or #rrggbb

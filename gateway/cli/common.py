@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.access import CLIENT_KEY
-from gateway.choices import AUDIO, SCALES, SHAPES, STYLES, THRESHOLDS
+from gateway.choices import AUDIO, SCALES, SHAPES, STYLES, SUBTITLES, THRESHOLDS
 from gateway.errors import (
     BadOption,
     BadRequest,
@@ -24,7 +24,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 OK, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 _WRONG = (BadOption, BadRequest, EmptyInput, Forbidden)
-_BLUR_OPTIONS = ("style", "shape", "scale", "threshold", "audio")
+_BLUR_OPTIONS = ("style", "shape", "scale", "threshold", "audio", "subtitles")
 
 
 def add_parser(
@@ -84,6 +84,7 @@ def add_blur_options(parser: argparse.ArgumentParser) -> None:
         help="smallest score that counts as a face, 0.05 to 0.95; lower finds more (0.2)",
     )
     look.add_argument("--audio", choices=AUDIO, help="the sound of videos (keep)")
+    look.add_argument("--subtitles", choices=SUBTITLES, help="the subtitles of videos (drop)")
 
 
 def blur_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.choices import AUDIO, SCALES, SHAPES, STYLES, THRESHOLDS
+from gateway.choices import AUDIO, SCALES, SHAPES, STYLES, SUBTITLES, THRESHOLDS
 from gateway.errors import by_code
 from gateway.http.readiness import CHECKS
 from gateway.jobs.store import STATUSES
@@ -147,6 +147,11 @@ def options() -> Schema:
             "description": "smallest score that counts as a face",
         },
         "audio": {"enum": list(AUDIO), "default": "keep", "description": "of videos"},
+        "subtitles": {
+            "enum": list(SUBTITLES),
+            "default": "drop",
+            "description": "of videos; cameras write places and times into them",
+        },
     }
 
 

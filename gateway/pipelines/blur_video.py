@@ -78,6 +78,7 @@ def blur_video(
         info,
         edit,
         keep_audio=options.audio == "keep",
+        keep_subtitles=options.subtitles == "keep",
         seams=[s.first for s in seams if s.first is not None],
     )
     rendered = time.perf_counter()

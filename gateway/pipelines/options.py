@@ -15,11 +15,13 @@ from gateway.choices import (
     SHAPES,
     SIZES,
     STYLES,
+    SUBTITLES,
     THRESHOLDS,
     AnimationFormat,
     Audio,
     Shape,
     Style,
+    Subtitles,
 )
 from gateway.errors import BadOption
 
@@ -33,7 +35,8 @@ class BlurOptions:
 
     style: ``gaussian``, ``pixelate`` or ``solid``. shape: ``ellipse`` or ``box``.
     scale: mask size relative to the detected box, 1.0 to 3.0. threshold: smallest
-    detection score that starts a face, 0.05 to 0.95. audio: ``keep`` or ``drop``.
+    detection score that starts a face, 0.05 to 0.95. audio, subtitles: ``keep`` or
+    ``drop``; cameras write places into subtitles.
     """
 
     style: Style = "gaussian"
@@ -41,6 +44,7 @@ class BlurOptions:
     scale: float = 1.4
     threshold: float = THRESHOLD
     audio: Audio = "keep"
+    subtitles: Subtitles = "drop"
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any], *, threshold: float = THRESHOLD) -> BlurOptions:
@@ -89,6 +93,7 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "scale": _number(*SCALES),
     "threshold": _number(*THRESHOLDS),
     "audio": _choice(*AUDIO),
+    "subtitles": _choice(*SUBTITLES),
 }
 
 

@@ -200,6 +200,7 @@ def join(
         info,
         pieces,
         keep_audio=options.audio == "keep",
+        keep_subtitles=options.subtitles == "keep",
         progress=lambda done: progress("join", done, total),
     )
     per_frame = _joined(reports)

@@ -16,7 +16,7 @@ from page_standin import standin
 from PIL import Image
 
 from gateway import cli
-from gateway.choices import AUDIO, SCALES, SHAPES, STYLES, THRESHOLDS
+from gateway.choices import AUDIO, SCALES, SHAPES, STYLES, SUBTITLES, THRESHOLDS
 from gateway.cli import common
 from gateway.cli.plan import UsageError, plan
 from gateway.cli.show import duration
@@ -169,12 +169,12 @@ def test_replacing_leaves_nothing_behind_when_it_fails(tmp_path):
 
 
 def test_choices_and_ranges_are_those_of_the_pipeline():
-    cases = {"style": STYLES, "shape": SHAPES, "audio": AUDIO}
+    cases = {"style": STYLES, "shape": SHAPES, "audio": AUDIO, "subtitles": SUBTITLES}
     cases |= {"scale": SCALES, "threshold": THRESHOLDS}
     for name, values in cases.items():
         for value in values:
             assert getattr(BlurOptions.parse({name: value}), name) == value
-    for name in ("style", "shape", "audio"):
+    for name in ("style", "shape", "audio", "subtitles"):
         with pytest.raises(BadOption) as caught:
             BlurOptions.parse({name: "?"})
         assert f"must be one of {', '.join(cases[name])}," in str(caught.value)

@@ -32,7 +32,14 @@ from gateway.storage import Storage
 from tests import worker_standin
 from tests.servers import as_env, free_port, keys, process, wait_for
 
-OPTIONS = {"style": "solid", "shape": "box", "scale": 1.5, "threshold": 0.3, "audio": "drop"}
+OPTIONS = {
+    "style": "solid",
+    "shape": "box",
+    "scale": 1.5,
+    "threshold": 0.3,
+    "audio": "drop",
+    "subtitles": "keep",
+}
 
 
 @pytest.fixture

@@ -115,6 +115,43 @@ def test_text_subtitles_are_kept(tmp_path: Path, name: str, codec: str) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_subtitles_can_be_dropped(tmp_path: Path, name: str) -> None:
+    codec = "mov_text" if name == "a.mp4" else "srt"
+    clip = Clip(sounds=[Sound()], subtitles=TEXTS, subtitle_codec=codec)
+    _, written, out = run(clips.make(tmp_path / name, clip), keep_subtitles=False)
+    assert (written.audio_tracks, written.subtitle_tracks) == (1, 0)
+    assert b"hello" not in out.read_bytes()
+
+
+def test_captions_in_the_picture_s_stream_stay_out(tmp_path: Path) -> None:
+    path = clips.make(tmp_path / "a.ts", Clip(codec="libx264"))
+    captioned = tmp_path / "b.ts"
+    words = b"".join(b"\xfc" + b"SECRET"[n : n + 2] for n in (0, 2, 4))
+    body = b"\xb5\x00\x31GA94\x03" + bytes([0x40 | 3]) + b"\xff" + words + b"\xff"
+    message = b"\0\0\1\x06\x04" + bytes([len(body)]) + body + b"\x80"
+    with av.open(str(path)) as source, av.open(str(captioned), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            data = bytes(packet)
+            slices = [data.find(start) for start in (b"\0\0\1\x65", b"\0\0\1\x41", b"\0\0\1\x01")]
+            at = min((n for n in slices if n >= 0), default=None)
+            if at is not None:
+                changed = av.Packet(data[:at] + message + data[at:])
+                changed.pts, changed.dts, changed.time_base = (
+                    packet.pts,
+                    packet.dts,
+                    packet.time_base,
+                )
+                changed.is_keyframe, changed.stream = packet.is_keyframe, stream
+                out.mux(changed)
+    with av.open(str(captioned)) as file:
+        frame = next(file.decode(video=0))
+        assert [data.type.name for data in frame.side_data if data.type.name == "A53_CC"]
+    _, _, out_path = run(captioned)
+    assert b"GA94" not in out_path.read_bytes()
+
+
 def lengths(path: Path) -> float:
     """Seconds of decoded sound."""
     with av.open(str(path)) as file:

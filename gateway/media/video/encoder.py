@@ -18,7 +18,8 @@ from gateway.media.video.faults import is_disk_full, translated
 from gateway.media.video.source import Source
 from gateway.media.video.types import VideoInfo
 
-_X264 = {"preset": "veryfast", "crf": "22"}
+# No captions: they are words beside the picture, which nobody looked at.
+_X264 = {"preset": "veryfast", "crf": "22", "a53cc": "0"}
 _MUXER_CLOCK = 10_000  # the least timescale that the MP4 writer uses
 
 

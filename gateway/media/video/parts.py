@@ -86,6 +86,7 @@ def join_parts(
     parts: Sequence[Part],
     *,
     keep_audio: bool = True,
+    keep_subtitles: bool = True,
     progress: Callable[[int], None],
 ) -> Written:
     """Write the parts, in order, to ``out``, with the sound of the original at ``path``.
@@ -104,7 +105,9 @@ def join_parts(
     with open_source(path, info.limits) as source, mp4(out, source) as container:
         # Opened, but never fed: it describes the track as it would have done.
         stream = add_picture(container, source, info, threads=1)
-        tracks, dropped = plan_tracks(source.container, container, keep_audio=keep_audio)
+        tracks, dropped = plan_tracks(
+            source.container, container, keep_audio=keep_audio, keep_subtitles=keep_subtitles
+        )
         container.start_encoding()
         pictures = _Pictures(source, stream, parts, times, tail)
         others = [source.container.streams[index] for index in tracks]

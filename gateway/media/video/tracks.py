@@ -53,7 +53,7 @@ class Track(Protocol):
 
 
 def plan_tracks(
-    source: InputContainer, out: OutputContainer, *, keep_audio: bool
+    source: InputContainer, out: OutputContainer, *, keep_audio: bool, keep_subtitles: bool
 ) -> tuple[dict[int, Track], list[str]]:
     """Tracks by input stream index, added to ``out``; and the names of what is left out."""
     tracks: dict[int, Track] = {}
@@ -61,7 +61,7 @@ def plan_tracks(
     for stream in source.streams:
         if isinstance(stream, AudioStream) and keep_audio:
             track = _plan_audio(stream, out)
-        elif isinstance(stream, SubtitleStream):
+        elif isinstance(stream, SubtitleStream) and keep_subtitles:
             track = _plan_subtitles(stream, out)
         else:  # cover pictures, other views, data: they would show or name what was hidden
             continue

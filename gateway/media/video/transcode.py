@@ -20,6 +20,7 @@ def transcode(
     edit: Callable[[Frame], None],
     *,
     keep_audio: bool = True,
+    keep_subtitles: bool = True,
     threads: int = 0,
     seams: Collection[int] = (),
 ) -> Written:
@@ -28,7 +29,8 @@ def transcode(
     H.264 (x264 veryfast, crf 22), fast-start; same picture size, frame count,
     timestamps, aspect and colour tags; pixels upright, no display matrix. All sound
     tracks are copied bit for bit where MP4 players take the codec, else converted
-    to AAC; text subtitles are kept; other tracks and all metadata stay out.
+    to AAC; text subtitles are kept; other tracks, captions in the picture's stream and all
+    metadata stay out.
     ``edit(frame)`` may write into ``frame.planes`` and may raise to stop. ``out``
     is overwritten and may be ``/proc/self/fd/N`` of an unlinked file. ``threads``
     bounds the decoder's and the encoder's threads each, 0 lets them choose. At the times
@@ -40,7 +42,9 @@ def transcode(
     uniform = Uniform(info.picture, info.width, info.height, info.orientation)
     with open_source(path, info.limits) as source, mp4(out, source) as container:
         encoder = Encoder(container, source, info, threads, seams)
-        tracks, dropped = plan_tracks(source.container, container, keep_audio=keep_audio)
+        tracks, dropped = plan_tracks(
+            source.container, container, keep_audio=keep_audio, keep_subtitles=keep_subtitles
+        )
         container.start_encoding()
         others = [source.container.streams[index] for index in tracks]
         for item in source.items(others, threads):
