@@ -24,13 +24,14 @@ QUADRANTS = ((60, 100, 180), (110, 190, 100), (160, 90, 90), (210, 128, 128))
 
 @dataclass(frozen=True)
 class Sound:
-    """One sound track: a tone of ``hertz``."""
+    """One sound track: a tone of ``hertz``, ``longer`` (seconds) than the picture."""
 
     codec: str = "aac"
     language: str = "eng"
     hertz: float = 440.0
     rate: int = 48000
     layout: str = "stereo"
+    longer: float = 0.0
     options: dict[str, str] = field(default_factory=dict)
 
 
@@ -100,7 +101,7 @@ def make(path: Path, clip: Clip = Clip(), *, container: str | None = None) -> Pa
             float((times[-1] + 1) * base) if clip.times is not None else clip.frames / clip.rate
         )
         for stream, sound in zip(sounds, clip.sounds, strict=True):
-            _write_sound(out, stream, sound, seconds)
+            _write_sound(out, stream, sound, seconds + sound.longer)
         for start, end, text in clip.subtitles:
             _write_text(out, texts, start, end, text)
     return path

@@ -66,7 +66,7 @@ def blur_video(
     with Analysis(
         detector, threshold=options.threshold, rate=info.rate, interval=interval
     ) as analysis:
-        frames = _refreshed(read_frames(source, info), analysis, [s.watch_first for s in seams])
+        frames = _Refreshed(read_frames(source, info), analysis, [s.watch_first for s in seams])
         watch(frames, analysis, lambda done: progress("analyse", done, info.frames_estimate))
         timeline = analysis.finish()
     watched = time.perf_counter()
@@ -79,6 +79,7 @@ def blur_video(
         edit,
         keep_audio=options.audio == "keep",
         keep_subtitles=options.subtitles == "keep",
+        picture_end=frames.end,
         seams=[s.first for s in seams if s.first is not None],
     )
     rendered = time.perf_counter()
@@ -99,16 +100,27 @@ def blur_video(
     )
 
 
-def _refreshed(
-    frames: Iterable[Frame], analysis: Analysis, times: Iterable[int | None]
-) -> Iterator[tuple[int, tuple[Plane, Plane, Plane], float]]:
-    """Frames for ``watch``, looked at anew where each of ``times`` (ticks, rising) is reached."""
-    waiting = deque(time for time in times if time is not None)
-    for frame in frames:
-        while waiting and frame.pts >= waiting[0]:
-            waiting.popleft()
-            analysis.refresh()
-        yield frame.index, frame.planes, frame.time
+class _Refreshed:
+    """Frames for ``watch``, looked at anew where each of ``times`` (ticks, rising) is reached.
+
+    ``end``: when those that were given out end, seconds.
+    """
+
+    def __init__(
+        self, frames: Iterable[Frame], analysis: Analysis, times: Iterable[int | None]
+    ) -> None:
+        self._frames = frames
+        self._analysis = analysis
+        self._waiting = deque(time for time in times if time is not None)
+        self.end = 0.0
+
+    def __iter__(self) -> Iterator[tuple[int, tuple[Plane, Plane, Plane], float]]:
+        for frame in self._frames:
+            while self._waiting and frame.pts >= self._waiting[0]:
+                self._waiting.popleft()
+                self._analysis.refresh()
+            self.end = frame.end
+            yield frame.index, frame.planes, frame.time
 
 
 class Edit:

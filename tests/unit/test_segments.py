@@ -306,6 +306,16 @@ def test_sound_subtitles_and_a_turned_picture_are_kept(tmp_path: Path) -> None:
         assert not file.streams.audio
 
 
+def test_sound_that_outlasts_the_picture_ends_as_in_one_piece(tmp_path: Path) -> None:
+    options = {"g": "25", "sc_threshold": "0"}
+    clip = Clip(frames=FRAMES, options=options, sounds=[Sound(longer=9), Sound("ac3", longer=9)])
+    path = clips.make(tmp_path / "a.mp4", clip)
+    _, out = both(path)
+    with av.open(str(out)) as file:
+        seconds = [float(s.duration * s.time_base) for s in file.streams.audio]
+    assert seconds == pytest.approx([FRAMES / RATE + 1] * 2, abs=0.1)
+
+
 def test_a_video_that_cannot_be_cut_is_one_segment(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", shot(FRAMES, strolling), g="9999")
     (segment,) = planned(path)

@@ -115,6 +115,35 @@ def test_text_subtitles_are_kept(tmp_path: Path, name: str, codec: str) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mov", "pcm_s16be"), ("a.mkv", "pcm_s16le"), ("a.mp4", "aac")]
+)
+def test_sound_ends_soon_behind_the_picture(tmp_path: Path, name: str, codec: str) -> None:
+    path = clips.make(tmp_path / name, Clip(frames=100, sounds=[Sound(codec)]))
+    _, written, out = run(path, picture_end=1.5)
+    assert written.audio_tracks == 1
+    assert 2.4 < lengths(out) < 2.7
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv"])
+@pytest.mark.parametrize("rate", [1, 100, 3999])
+def test_sound_of_an_absurd_rate_is_left_out(tmp_path: Path, name: str, rate: int) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("mjpeg", rate=25, width=64, height=64, pix_fmt="yuvj420p")
+        sound = out.add_stream("pcm_u8", rate=rate, layout="mono")
+        for number in range(5):
+            out.mux(video.encode(clips.draw(number, 64, 64, "yuvj420p")))
+        silence = av.AudioFrame.from_ndarray(np.full((1, 2000), 128, np.uint8), "u8", "mono")
+        silence.rate, silence.pts = rate, 0
+        out.mux([*video.encode(None), *sound.encode(silence), *sound.encode(None)])
+    _, written, out_path = run(path)
+    assert (written.frames, written.audio_tracks) == (5, 0)
+    assert written.dropped == ("audio 1 (pcm_u8)",)
+    with av.open(str(out_path)) as file:
+        assert not file.streams.audio
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 def test_subtitles_can_be_dropped(tmp_path: Path, name: str) -> None:
     codec = "mov_text" if name == "a.mp4" else "srt"

@@ -118,7 +118,7 @@ class Encoder:
         self._context = self._stream.codec_context
         self._renewed = partial(_another, source, info, threads)
         self._time_base = source.time_base
-        self._step = source.step
+        self._lasts = source.lasts
         self._seams = deque(sorted(seams))
         self._held: av.VideoFrame | None = None
         self._stored = 0
@@ -138,8 +138,7 @@ class Encoder:
     def finish(self, following: int | None = None) -> None:
         """Encode what is held back, here and in the encoder; then comes ``following``, if any."""
         if self._held is not None:
-            own = self._held.duration
-            length = own if 2 * own > self._step else self._step
+            length = self._lasts(self._held)
             if following is not None:
                 length = following - (self._held.pts or 0)
             self._encode(self._held, length)

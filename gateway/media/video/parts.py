@@ -106,7 +106,11 @@ def join_parts(
         # Opened, but never fed: it describes the track as it would have done.
         stream = add_picture(container, source, info, threads=1)
         tracks, dropped = plan_tracks(
-            source.container, container, keep_audio=keep_audio, keep_subtitles=keep_subtitles
+            source.container,
+            container,
+            keep_audio=keep_audio,
+            keep_subtitles=keep_subtitles,
+            picture_end=float((times[-1] + tail) * source.time_base),
         )
         container.start_encoding()
         pictures = _Pictures(source, stream, parts, times, tail)

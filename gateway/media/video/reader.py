@@ -85,4 +85,5 @@ def read_frames(
         items = source.section(section, threads) if section else source.items([], threads)
         frames = (item for item in items if isinstance(item, av.VideoFrame))
         for index, frame in enumerate(map(uniform, frames)):
-            yield Frame(index, source.seconds_at(frame), frame, writable=False)
+            end = float(((frame.pts or 0) + source.lasts(frame)) * source.time_base)
+            yield Frame(index, source.seconds_at(frame), frame, writable=False, end=end)

@@ -103,6 +103,11 @@ class Source:
         """When the frame is shown, in seconds on the output's clock."""
         return float((frame.pts or 0) * self.time_base)
 
+    def lasts(self, frame: av.VideoFrame) -> int:
+        """Ticks that a frame is shown which none follows."""
+        own = frame.duration
+        return own if 2 * own > self.step else self.step
+
     def items(
         self, others: list[av.stream.Stream], threads: int
     ) -> Iterator[av.VideoFrame | av.Packet]:

@@ -36,6 +36,9 @@ _KEPT = (
     | Disposition.descriptions
 )
 _AAC_RATES = {96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000}
+_RATES = range(4_000, 768_001)  # samples per second; sound beyond is a mistake, or a trap
+_LONGEST = 60  # seconds of sound in one packet
+_OVERHANG = 1  # seconds that sound may go on behind the picture
 _AAC_BITRATE = 96_000  # per channel
 _AAC_FRAME = 1024
 _PREROLL = 4  # packets before an edit's first sample that a decoder needs to start clean
@@ -53,14 +56,22 @@ class Track(Protocol):
 
 
 def plan_tracks(
-    source: InputContainer, out: OutputContainer, *, keep_audio: bool, keep_subtitles: bool
+    source: InputContainer,
+    out: OutputContainer,
+    *,
+    keep_audio: bool,
+    keep_subtitles: bool,
+    picture_end: float,
 ) -> tuple[dict[int, Track], list[str]]:
-    """Tracks by input stream index, added to ``out``; and the names of what is left out."""
+    """Tracks by input stream index, added to ``out``; and the names of what is left out.
+
+    picture_end: seconds on the output's clock, soon after which sound ends.
+    """
     tracks: dict[int, Track] = {}
     dropped = []
     for stream in source.streams:
         if isinstance(stream, AudioStream) and keep_audio:
-            track = _plan_audio(stream, out)
+            track = _plan_audio(stream, out, picture_end + _OVERHANG)
         elif isinstance(stream, SubtitleStream) and keep_subtitles:
             track = _plan_subtitles(stream, out)
         else:  # cover pictures, other views, data: they would show or name what was hidden
@@ -72,14 +83,14 @@ def plan_tracks(
     return tracks, dropped
 
 
-def _plan_audio(stream: AudioStream, out: OutputContainer) -> Track | None:
-    if stream.codec_context is None or not stream.rate:
+def _plan_audio(stream: AudioStream, out: OutputContainer, until: float) -> Track | None:
+    if stream.codec_context is None or stream.rate not in _RATES:
         return None
     if _codec(stream) in COPIED_AUDIO and _muxes(stream):
-        return _copy(stream, out)
+        return _Until(until, _copy(stream, out))
     for layout in (stream.layout.name, _plain_layout(stream.channels), "stereo"):
         if _encodes(stream.rate, layout):
-            return _ToAac(stream, out, layout)
+            return _Until(until, _ToAac(stream, out, layout))
     return None
 
 
@@ -90,6 +101,21 @@ def _plan_subtitles(stream: SubtitleStream, out: OutputContainer) -> Track | Non
     if codec in _TEXT_SUBTITLES:
         return _ToMovText(stream, out)
     return None
+
+
+class _Until:
+    """A track up to a time: a few bytes of sound can stand for days of it."""
+
+    def __init__(self, end: float, track: Track) -> None:
+        self.kind, self.converted = track.kind, track.converted
+        self._end = end
+        self._track = track
+
+    def write(self, packet: av.Packet) -> None:
+        """Take one packet of the input, or an empty one at its end."""
+        start = packet.pts if packet.dts is None else packet.dts
+        if not packet.size or start is None or start * packet.time_base <= self._end:
+            self._track.write(packet)
 
 
 class _Copy:
@@ -171,9 +197,10 @@ class _ToAac:
 
     def _decoded(self, packet: av.Packet) -> list[av.AudioFrame]:
         try:
-            return self._source.decode(packet)
+            frames = self._source.decode(packet)
         except av.error.FFmpegError:
             return []  # a damaged packet; the gap stays silent
+        return [frame for frame in frames if frame.samples <= _LONGEST * frame.sample_rate]
 
     def _encode(self, frames: Sequence[av.AudioFrame | None]) -> None:
         for frame in frames:
@@ -271,7 +298,7 @@ def _add_aac(out: OutputContainer, rate: int, layout: str) -> AudioStream:
 
 
 def _aac_rate(rate: int) -> int:
-    return rate if rate in _AAC_RATES else 48000
+    return min((known for known in _AAC_RATES if known >= rate), default=48000)
 
 
 def _plain_layout(channels: int) -> str:

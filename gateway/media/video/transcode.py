@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable
 
 import av
@@ -21,6 +22,7 @@ def transcode(
     *,
     keep_audio: bool = True,
     keep_subtitles: bool = True,
+    picture_end: float = math.inf,
     threads: int = 0,
     seams: Collection[int] = (),
 ) -> Written:
@@ -34,7 +36,8 @@ def transcode(
     ``edit(frame)`` may write into ``frame.planes`` and may raise to stop. ``out``
     is overwritten and may be ``/proc/self/fd/N`` of an unlinked file. ``threads``
     bounds the decoder's and the encoder's threads each, 0 lets them choose. At the times
-    ``seams`` (ticks of the source) encoding begins afresh, as in ``write_part``.
+    ``seams`` (ticks of the source) encoding begins afresh, as in ``write_part``. Sound
+    beyond ``picture_end`` (seconds, as the last frame's ``end``) stays out.
 
     Raises:
         BadMedia, TooLarge: as ``read_frames``. DiskFull: no room left for ``out``.
@@ -43,7 +46,11 @@ def transcode(
     with open_source(path, info.limits) as source, mp4(out, source) as container:
         encoder = Encoder(container, source, info, threads, seams)
         tracks, dropped = plan_tracks(
-            source.container, container, keep_audio=keep_audio, keep_subtitles=keep_subtitles
+            source.container,
+            container,
+            keep_audio=keep_audio,
+            keep_subtitles=keep_subtitles,
+            picture_end=picture_end,
         )
         container.start_encoding()
         others = [source.container.streams[index] for index in tracks]

@@ -138,11 +138,17 @@ class Written:
 
 
 class Frame:
-    """One upright frame: ``index`` from 0, ``time`` in seconds on the output's clock."""
+    """One upright frame: ``index`` from 0, ``time`` in seconds on the output's clock.
 
-    def __init__(self, index: int, time: float, picture: av.VideoFrame, *, writable: bool) -> None:
+    ``end``: when the picture ends, should none follow.
+    """
+
+    def __init__(
+        self, index: int, time: float, picture: av.VideoFrame, *, writable: bool, end: float = 0.0
+    ) -> None:
         self.index = index
         self.time = time
+        self.end = end
         self.picture = picture
         self._writable = writable
 
