@@ -14,8 +14,10 @@ Shape = Literal["ellipse", "box"]
 """The outline of a face's mask."""
 
 Audio = Literal["keep", "drop"]
-Subtitles = Literal["keep", "drop"]
 """What becomes of a video's sound."""
+
+Subtitles = Literal["keep", "drop"]
+"""What becomes of a video's text subtitles."""
 
 AnimationFormat = Literal["gif", "mp4", "webp"]
 """What an animated drawing can be written as."""

@@ -84,7 +84,7 @@ def add_blur_options(parser: argparse.ArgumentParser) -> None:
         help="smallest score that counts as a face, 0.05 to 0.95; lower finds more (0.2)",
     )
     look.add_argument("--audio", choices=AUDIO, help="the sound of videos (keep)")
-    look.add_argument("--subtitles", choices=SUBTITLES, help="the subtitles of videos (drop)")
+    look.add_argument("--subtitles", choices=SUBTITLES, help="the subtitles of videos (keep)")
 
 
 def blur_options(args: argparse.Namespace) -> dict[str, Any]:

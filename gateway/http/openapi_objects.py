@@ -147,11 +147,7 @@ def options() -> Schema:
             "description": "smallest score that counts as a face",
         },
         "audio": {"enum": list(AUDIO), "default": "keep", "description": "of videos"},
-        "subtitles": {
-            "enum": list(SUBTITLES),
-            "default": "drop",
-            "description": "of videos; cameras write places and times into them",
-        },
+        "subtitles": {"enum": list(SUBTITLES), "default": "keep", "description": "of videos"},
     }
 
 

@@ -36,7 +36,7 @@ class BlurOptions:
     style: ``gaussian``, ``pixelate`` or ``solid``. shape: ``ellipse`` or ``box``.
     scale: mask size relative to the detected box, 1.0 to 3.0. threshold: smallest
     detection score that starts a face, 0.05 to 0.95. audio, subtitles: ``keep`` or
-    ``drop``; cameras write places into subtitles.
+    ``drop``.
     """
 
     style: Style = "gaussian"
@@ -44,7 +44,7 @@ class BlurOptions:
     scale: float = 1.4
     threshold: float = THRESHOLD
     audio: Audio = "keep"
-    subtitles: Subtitles = "drop"
+    subtitles: Subtitles = "keep"
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any], *, threshold: float = THRESHOLD) -> BlurOptions:

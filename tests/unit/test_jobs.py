@@ -38,7 +38,7 @@ OPTIONS = {
     "scale": 1.5,
     "threshold": 0.3,
     "audio": "drop",
-    "subtitles": "keep",
+    "subtitles": "drop",
 }
 
 

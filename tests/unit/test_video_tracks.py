@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from gateway.media.video.places import tells_place
 from tests import clips
 from tests.clips import Clip, Sound
 from tests.unit.video_runs import run
@@ -142,6 +143,40 @@ def test_sound_of_an_absurd_rate_is_left_out(tmp_path: Path, name: str, rate: in
     assert written.dropped == ("audio 1 (pcm_u8)",)
     with av.open(str(out_path)) as file:
         assert not file.streams.audio
+
+
+PLACES = (
+    "GPS (8.5417, 47.3769, 20), D 3.98m, H 12.00m",
+    "HOME(8.5417,47.3769) 2026.01.02 15:10:22",
+    "[iso: 110] [latitude: 47.3769] [longitude: 8.5417] [rel_alt: 1.300]",
+    "+47.3769+008.5417/",
+    "47.3769, 8.5417",
+    "47° 22' 36.8\" N",
+    "$GPRMC,081836,A,4722.61,N,00832.50,E",
+)
+WORDS = (
+    "My GPS is broken. Go home!",
+    "Home: sweet home (since 1984)",
+    "It is 20° out there, and 3.1416 is pi",
+    "The longitude was a riddle until 1761",
+)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_lines_of_subtitles_that_tell_a_place_are_left_out(tmp_path: Path, name: str) -> None:
+    codec = "mov_text" if name == "a.mp4" else "srt"
+    lines = [*PLACES, *WORDS]
+    texts = [(n / 20, n / 20 + 0.04, line) for n, line in enumerate(lines)]
+    _, written, out = run(clips.make(tmp_path / name, Clip(subtitles=texts, subtitle_codec=codec)))
+    assert written.subtitle_tracks == 1
+    body = out.read_bytes()
+    assert [line for line in lines if line.encode() in body] == list(WORDS)
+
+
+def test_places_in_utf_16_are_seen() -> None:
+    line = "[latitude: 47.3769]"
+    assert tells_place(line.encode("utf-16"))
+    assert not tells_place("a latitude".encode("utf-16"))
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])

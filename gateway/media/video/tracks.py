@@ -19,6 +19,7 @@ from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.stream import SubtitleStream
 
 from gateway.media.video.faults import is_disk_full
+from gateway.media.video.places import tells_place
 
 # What MP4 holds and players play; PCM, Vorbis, MP2, DTS and the like become AAC.
 COPIED_AUDIO = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}
@@ -97,9 +98,9 @@ def _plan_audio(stream: AudioStream, out: OutputContainer, until: float) -> Trac
 def _plan_subtitles(stream: SubtitleStream, out: OutputContainer) -> Track | None:
     codec = _codec(stream)
     if codec == "mov_text" and _muxes(stream):
-        return _copy(stream, out)
+        return _Placeless(_copy(stream, out))
     if codec in _TEXT_SUBTITLES:
-        return _ToMovText(stream, out)
+        return _Placeless(_ToMovText(stream, out))
     return None
 
 
@@ -115,6 +116,19 @@ class _Until:
         """Take one packet of the input, or an empty one at its end."""
         start = packet.pts if packet.dts is None else packet.dts
         if not packet.size or start is None or start * packet.time_base <= self._end:
+            self._track.write(packet)
+
+
+class _Placeless:
+    """Subtitles but for the lines that tell a place."""
+
+    def __init__(self, track: Track) -> None:
+        self.kind, self.converted = track.kind, track.converted
+        self._track = track
+
+    def write(self, packet: av.Packet) -> None:
+        """Take one packet of the input, or an empty one at its end."""
+        if not tells_place(bytes(packet)):
             self._track.write(packet)
 
 
