@@ -36,6 +36,8 @@ PYRAMID_STEP = 3
 OVERLAP = 128
 MAX_TILE_PIXELS = 2_300_000
 NMS_IOU = 0.3
+STRIP = 128
+MAX_SIDE = 65_535
 CONTAINED = 0.7
 
 
@@ -168,15 +170,18 @@ def nms(faces: Faces, iou: float = NMS_IOU, contained: float = CONTAINED) -> Fac
     its area lies in a kept one (a patch of a face that a coarser level saw whole).
     """
     order = np.argsort(-faces.scores, kind="stable")
-    x1, y1, x2, y2 = faces.boxes[order].T
+    boxes = faces.boxes[order]
+    x1, y1, x2, y2 = boxes.T
     area = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
+    within, first, last = strips(boxes)
     alive = np.ones(len(order), bool)
     keep = []
     for i in range(len(order)):
         if not alive[i]:
             continue
         keep.append(order[i])
-        rest = np.flatnonzero(alive[i + 1 :]) + i + 1
+        rest = np.concatenate(within[first[i] : last[i] + 1])
+        rest = rest[alive[rest] & (rest > i)]
         width = np.minimum(x2[i], x2[rest]) - np.maximum(x1[i], x1[rest])
         height = np.minimum(y2[i], y2[rest]) - np.maximum(y1[i], y1[rest])
         common = np.maximum(width, 0) * np.maximum(height, 0)
@@ -184,6 +189,21 @@ def nms(faces: Faces, iou: float = NMS_IOU, contained: float = CONTAINED) -> Fac
         inside = common >= contained * np.maximum(area[rest], 1e-6)
         alive[rest[(common >= iou * np.maximum(union, 1e-6)) | inside]] = False
     return faces.select(np.array(keep, int))
+
+
+def strips(boxes: F32) -> tuple[list[npt.NDArray[np.intp]], list[int], list[int]]:
+    """Boxes by the strips, ``STRIP`` pixels of the longer axis, that they reach into.
+
+    Only those with a strip in common can overlap: with all pairs, a picture full of faces
+    would take minutes. Returns each strip's boxes, and each box's first and last strip.
+    """
+    if not len(boxes):
+        return [], [], []
+    axis = int(np.ptp(boxes[:, 0]) < np.ptp(boxes[:, 1]))
+    reach = np.clip(boxes[:, axis::2], 0, MAX_SIDE) // STRIP
+    first, last = reach.astype(int).T
+    within = [np.flatnonzero((first <= n) & (n <= last)) for n in range(last.max() + 1)]
+    return within, first.tolist(), last.tolist()
 
 
 def detect(network: Network, images: list[Image], thresholds: list[float]) -> list[Faces]:

@@ -25,6 +25,7 @@ from handlers.centerface import (
     nms,
     pyramid,
     spans,
+    strips,
     tiles,
 )
 from handlers.runtime import Heads, Image
@@ -205,11 +206,11 @@ def suppressed_slowly(boxes: np.ndarray, scores: np.ndarray, iou: float, inside:
 
 
 @settings(deadline=None)
-@given(st.integers(0, 25), st.integers(0, 9999))
-def test_suppression_agrees_with_brute_force(count: int, seed: int) -> None:
+@given(st.integers(0, 25), st.integers(0, 9999), st.sampled_from([1, 40]))
+def test_suppression_agrees_with_brute_force(count: int, seed: int, stretch: int) -> None:
     rng = np.random.default_rng(seed)
-    corner = rng.integers(0, 60, (count, 2))
-    boxes = np.concatenate([corner, corner + rng.integers(1, 40, (count, 2))], 1)
+    corner = rng.integers(-5, 60, (count, 2))
+    boxes = np.concatenate([corner, corner + rng.integers(1, 40, (count, 2))], 1) * stretch
     scores = rng.permutation(count) / 30 + 0.1
     faces = Faces(
         boxes.astype(np.float32),
@@ -221,6 +222,25 @@ def test_suppression_agrees_with_brute_force(count: int, seed: int) -> None:
     expected = suppressed_slowly(boxes.astype(float), scores, 0.3001, 0.8003)
     assert set((kept.landmarks[:, 0, 0] / 10).astype(int).tolist()) == expected
     assert (np.diff(kept.scores) <= 0).all()
+
+
+def test_a_face_is_compared_with_those_near_it_only() -> None:
+    corner = np.stack(np.meshgrid(np.arange(0, 8000, 100), np.arange(0, 8000, 100)), 2)
+    corner = corner.reshape(-1, 2).astype(np.float32)
+    boxes = np.concatenate([corner, corner + 30], 1)
+    within, first, last = strips(boxes)
+    compared = sum(sum(map(len, within[a : b + 1])) for a, b in zip(first, last, strict=True))
+    assert compared < len(boxes) ** 2 / 25
+    for strip in range(len(within)):
+        reach = {i for i in range(len(boxes)) if first[i] <= strip <= last[i]}
+        assert set(within[strip].tolist()) == reach
+
+
+def test_boxes_without_end_lie_in_all_strips() -> None:
+    boxes = np.float32([[-np.inf, -np.inf, np.inf, np.inf], [0, 0, 9, 9], [70_000, 5, 70_009, 9]])
+    within, first, last = strips(boxes)
+    assert all(0 in strip for strip in within)
+    assert last[0] == last[2] == len(within) - 1 and (first[1], last[1]) == (0, 0)
 
 
 def test_a_patch_of_a_face_goes_with_the_face() -> None:
