@@ -9,6 +9,7 @@ import time
 from typing import Any, Self
 
 from flask import Request
+from gunicorn.http.errors import ChunkMissingTerminator, InvalidChunkSize, ParseException
 
 from gateway import metrics
 from gateway.admission import COLUMNS, Board
@@ -153,6 +154,8 @@ class ReceivedBody(TurnTaking):
                 "the body came too slowly, or stopped; send it again, a large file"
                 " through POST /v1/uploads"
             ) from None
+        except (InvalidChunkSize, ChunkMissingTerminator, ParseException):
+            raise BadRequest("the body's chunks, or what follows them, are malformed") from None
         self._held.grow(len(data))
         return data
 

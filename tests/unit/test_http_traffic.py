@@ -70,6 +70,28 @@ def test_an_endless_body_without_a_length_is_cut_off(pod):
     assert answer.startswith(b"HTTP/1.1 413"), answer[:200]
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"zz\r\n",
+        b"-5\r\nabc",
+        b"1;" + b"a" * 100_000 + b"\r\n-\r\n",
+        b"1\r\n-no end",
+        b"0\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"0\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+    ],
+)
+def test_malformed_chunks_are_the_clients_fault(pod, rest):
+    answer = b""
+    with pod.connection() as client:
+        client.sendall(head_of(b"Transfer-Encoding: chunked\r\n"))
+        client.sendall(b"%x\r\n" % len(FORM) + FORM + b"\r\n" + rest)
+        with contextlib.suppress(ConnectionResetError):
+            while data := client.recv(65536):
+                answer += data
+    assert answer.startswith(b"HTTP/1.1 400") and b'"bad-request"' in answer, answer[:300]
+
+
 def test_a_client_that_hangs_up_leaves_nothing(pod):
     with pod.connection() as client:
         client.sendall(head_of(b"Content-Length: 9000000\r\n") + FORM + MP4 + bytes(3 * MIB))
