@@ -49,7 +49,7 @@ class Model:
         url: str,
         management_url: str,
         key_file: str = "",
-        timeout: float = 20.0,
+        timeout: float = 60.0,
         patience: float = 0.0,
     ) -> None:
         """See the settings ``torchserve_*`` and ``model_timeout``.

@@ -145,7 +145,12 @@ class Settings:
     torchserve_key_file: str = _knob(
         "", "path", "key_file.json that TorchServe writes at start; empty when it asks for no key"
     )
-    model_timeout: float = _knob(20.0, "s", "longest wait for one model call", _positive)
+    model_timeout: float = _knob(
+        60.0,
+        "s",
+        "longest wait for one model call, where no deadline ends it sooner; the model server's own",
+        _positive,
+    )
     # renderer
     renderer_url: str = _knob(
         "http://127.0.0.1:8090", "URL", "renderer processes that decode and draw"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def test_a_bad_value_is_refused_by_its_name(name, value):
 def test_a_refusal_says_what_is_taken():
     with pytest.raises(SettingsError, match=r"life of a presigned URL, in s, default 3600"):
         Settings.from_env({"MASQUERADE_URL_TTL": "x"})
+
+
+def test_a_deadline_ends_what_waits_for_a_model_and_the_model_server_all_else():
+    settings = Settings()
+    assert settings.model_timeout >= max(settings.image_deadline, settings.drawing_deadline)
+    configs = list((README.parent / "model_store").glob("*/model-config.yaml"))
+    assert configs
+    for config in configs:
+        (told,) = re.findall(r"^responseTimeout: (\d+)$", config.read_text(), re.MULTILINE)
+        assert settings.model_timeout >= int(told), config.parent.name
 
 
 def test_every_setting_has_a_unit_and_a_meaning():
