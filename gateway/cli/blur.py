@@ -50,7 +50,8 @@ def add_command(commands: Any) -> None:
         "inputs",
         nargs="+",
         metavar="FILE|FOLDER|GLOB",
-        help="photos, videos, folders (with all below them), or quoted globs, ** included",
+        help="photos, videos, folders (with all below them that is not hidden), or quoted globs, "
+        "** included",
     )
     blur.add_argument(
         "-o",

@@ -27,7 +27,9 @@ def submit() -> Schema:
         "operationId": "createJob",
         "summary": "Blur everything under a prefix or folder, or train a model",
         "description": (
-            "Inputs are found recursively and listed lazily; the output mirrors them. A result"
+            "Inputs are found recursively and listed lazily; the output mirrors them. Their endings"
+            " tell what they are; other files, and hidden ones (their name, or a folder's above"
+            " them, begins with a dot), are left out and not counted. A result"
             " that is there already, from the same version of its source and the same options,"
             " is skipped. Asking for just what a live job does answers that job."
         ),
