@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
+import types
 
 import pytest
 
 from gateway import carry
 from gateway.jobs import attempts, batch_tasks
+from gateway.jobs import worker as worker_module
 from gateway.jobs.batch_queue import message_id, task_of
 from gateway.jobs.batches import item_key, segment_keys
 from gateway.jobs.queue import JobQueue
@@ -55,6 +58,16 @@ def fail(jobs, worker):
     return fail
 
 
+@pytest.fixture
+def pauses(monkeypatch):
+    """Those of attempts and workers, which take no time; other threads go on sleeping."""
+    pauses = []
+    clock = types.SimpleNamespace(**{**vars(time), "sleep": pauses.append})
+    for module in (attempts, worker_module):
+        monkeypatch.setattr(module, "time", clock)
+    return pauses
+
+
 def away(pause):
     return attempts.TryAgain("model-unavailable", free=True, first=True, pause=pause)
 
@@ -97,9 +110,7 @@ def test_what_is_urgent_goes_first_again(jobs, fail, how):
     assert waiting(jobs) == [SEGMENT, "list", A]
 
 
-def test_an_attempt_pauses_after_those_that_failed_only(jobs, worker, fail, monkeypatch):
-    pauses = []
-    monkeypatch.setattr(attempts.time, "sleep", pauses.append)
+def test_an_attempt_pauses_after_those_that_failed_only(jobs, worker, fail, pauses, monkeypatch):
     jobs.batches.ensure(BATCH, [A])
 
     def begun(message):
@@ -122,9 +133,8 @@ def test_an_attempt_pauses_after_those_that_failed_only(jobs, worker, fail, monk
     assert pauses == [7, 2, 8, 2, 10]
 
 
-def test_nobody_waits_for_a_job_that_is_another_s(jobs, worker, monkeypatch):
-    pauses, queue = [], jobs.batches.rq
-    monkeypatch.setattr(attempts.time, "sleep", pauses.append)
+def test_nobody_waits_for_a_job_that_is_another_s(jobs, worker, pauses):
+    queue = jobs.batches.rq
     jobs.batches.ensure(BATCH, [A])
     message, _ = begin(worker, queue)
     meta = dict(message.meta)
