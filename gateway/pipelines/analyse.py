@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway import carry
-from gateway.faces.boxes import F32, Detections
+from gateway.faces.boxes import F32, Detections, joined
 from gateway.faces.cuts import CutDetector
 from gateway.faces.flow import Grey, shrink
 from gateway.faces.looks import STILL_STRETCH, Look, Looks
@@ -64,15 +64,23 @@ class Analysis:
     """Feeds frames to the detector and the tracker; a context manager that owns its threads."""
 
     def __init__(
-        self, detector: Detector, *, threshold: float, rate: float, interval: float
+        self,
+        detector: Detector,
+        *,
+        threshold: float,
+        rate: float,
+        interval: float,
+        interlaced: bool = False,
     ) -> None:
         """threshold: see BlurOptions. interval: seconds between full looks.
 
         rate: frames/s as the file has it; the looks follow the frames' own times.
+        interlaced: each field is looked at, as players show them one after the other.
         """
         self.timeline = Timeline()
         self.looks_taken = {"full": 0, "half": 0}
         self._detector = detector
+        self._interlaced = interlaced
         self._weak = threshold * WEAK
         frames, gap = spans(rate, interval)
         self._looks = Looks(frames, interval)
@@ -143,9 +151,11 @@ class Analysis:
         return self._pool.submit(carry.along(self._detect), pack(planes), look)
 
     def _detect(self, packed: U8, look: Look) -> Detections:
-        if look == "full":
-            return self._detector.detect_frames(packed[None], self._weak)[0]
-        return self._detector.detect_frames(halved(packed)[None], self._weak)[0].scaled(2.0)
+        seen = fields(packed) if self._interlaced else [packed]
+        if look == "half":
+            seen = [halved(each) for each in seen]
+        found = joined(self._detector.detect_frames(np.stack(seen), self._weak))
+        return found if look == "full" else found.scaled(2.0)
 
     def _drain(self, keep: int) -> None:
         """Hand frames on until at most ``keep`` looks are still out."""
@@ -217,6 +227,24 @@ def _fit(plane: U8, target: U8) -> None:
     target[:height, :width] = plane
     target[height:, :width] = plane[-1:]
     target[:, width:] = target[:, width - 1 : width]
+
+
+def fields(packed: U8) -> list[U8]:
+    """I420 of each of two interlaced fields alone, its rows doubled to the size of both."""
+    height = packed.shape[0] * 2 // 3
+    chroma = packed[height:].reshape(2, height // 2, -1)
+    alone = []
+    for first in (0, 1):
+        field = np.empty_like(packed)
+        field[:height] = packed[:height][_rows(height, first)]
+        field[height:] = chroma[:, _rows(height // 2, first)].reshape(height // 2, -1)
+        alone.append(field)
+    return alone
+
+
+def _rows(count: int, first: int) -> npt.NDArray[np.intp]:
+    """For each row of a picture the one of a field that stands for it."""
+    return np.minimum(np.arange(count) // 2 * 2 + first, count - 1)
 
 
 def halved(packed: U8) -> U8:

@@ -64,7 +64,11 @@ def blur_video(
     begun = time.perf_counter()
     seams = plan(source, limits, segment_seconds, interval=interval)[1:]
     with Analysis(
-        detector, threshold=options.threshold, rate=info.rate, interval=interval
+        detector,
+        threshold=options.threshold,
+        rate=info.rate,
+        interval=interval,
+        interlaced=info.interlaced,
     ) as analysis:
         frames = _Refreshed(read_frames(source, info), analysis, [s.watch_first for s in seams])
         watch(frames, analysis, lambda done: progress("analyse", done, info.frames_estimate))

@@ -69,7 +69,11 @@ def blur_segment(
         try:
             begun = time.perf_counter()
             with Analysis(
-                detector, threshold=options.threshold, rate=info.rate, interval=interval
+                detector,
+                threshold=options.threshold,
+                rate=info.rate,
+                interval=interval,
+                interlaced=info.interlaced,
             ) as analysis:
                 if carried is not None:
                     analysis.carry(carried)

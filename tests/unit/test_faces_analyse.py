@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gateway.errors import ModelUnavailable
 from gateway.faces.boxes import Detections, iou
 from gateway.faces.views import planes
-from gateway.pipelines.analyse import Analysis, halved, pack, watch
+from gateway.pipelines.analyse import Analysis, fields, halved, pack, watch
 
 RATE = 25.0
 INTERVAL = 0.2
@@ -95,7 +95,42 @@ def test_half_size_is_still_i420(rows: int, columns: int) -> None:
     assert (half[small:].reshape(2, -1) == [[100], [200]]).all()
 
 
+@settings(deadline=None)
+@given(st.integers(1, 20), st.integers(1, 20))
+def test_fields_are_every_other_row(rows: int, columns: int) -> None:
+    height, width = 4 * rows, 2 * columns
+    packed = np.random.default_rng(rows).integers(0, 256, (height * 3 // 2, width), np.uint8)
+    for first, field in enumerate(fields(packed)):
+        both = packed[:height], *packed[height:].reshape(2, height // 2, columns)
+        alone = field[:height], *field[height:].reshape(2, height // 2, columns)
+        for whole, seen in zip(both, alone, strict=True):
+            assert np.array_equal(seen[0::2], whole[first::2])
+            assert np.array_equal(seen[1::2], whole[first::2])
+
+
 # Watching
+
+
+class BrightDetector(PaintDetector):
+    """Takes for a face what is bright in every row."""
+
+    def detect_frames(self, frames, threshold):
+        boxes = np.array([[80, 40, 112, 80]], np.float32)
+        found = Detections(boxes, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
+        return [found.above(0.0 if frame[42:78, 84:108].min() > 200 else 2.0) for frame in frames]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_face_in_one_field_alone_is_seen(first: int, interlaced: bool) -> None:
+    woven = np.zeros((120, 200, 3), np.uint8)
+    woven[40 + first : 80 : 2, 80:112] = 255
+    with Analysis(
+        BrightDetector(), threshold=0.4, rate=RATE, interval=INTERVAL, interlaced=interlaced
+    ) as analysis:
+        watch(((n, planes(woven), n / RATE) for n in range(6)), analysis, lambda done: None)
+        timeline = analysis.finish()
+    assert [len(spots) for spots in islice(timeline.frames(), 6)] == [int(interlaced)] * 6
 
 
 def test_a_face_is_known_in_every_frame() -> None:

@@ -282,6 +282,20 @@ def test_nothing_flashes_repeats_or_is_lost_at_a_seam(tmp_path: Path) -> None:
     assert max(errors) < 1.5 * float(np.median(errors)) + 1
 
 
+def test_both_fields_of_interlaced_frames_are_looked_at(tmp_path: Path) -> None:
+    options = {"g": "25", "sc_threshold": "0"}
+    path = clips.make(tmp_path / "a.mp4", Clip(frames=FRAMES, options=options, interlaced=True))
+    detectors: list[PaintDetector] = []
+
+    def make() -> PaintDetector:
+        detectors.append(PaintDetector())
+        return detectors[-1]
+
+    report, _ = in_segments(path, make)
+    assert sum(len(d.calls) for d in detectors) == 2 * sum(report["looks"].values()) > 0
+    both(path)
+
+
 def test_sound_subtitles_and_a_turned_picture_are_kept(tmp_path: Path) -> None:
     clip = Clip(
         frames=FRAMES,
