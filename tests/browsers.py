@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Iterator
@@ -23,6 +24,27 @@ def browser() -> Iterator[Browser]:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, url: str, height: int, patience: float) -> Iterator[Page]:
+    """A page; anything that its policy blocks or its script throws fails the test.
+
+    height: pixels. patience: seconds that its parts have to come.
+    """
+    context = browser.new_context(viewport={"width": 1000, "height": height}, locale="en-GB")
+    page = context.new_page()
+    page.set_default_timeout(1000 * patience)
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on(
+        "console",
+        lambda message: faults.append(message.text) if "Security Policy" in message.text else None,
+    )
+    page.goto(url)
+    yield page
+    context.close()
+    assert faults == []
 
 
 def until(page: Page, condition: str, seconds: float = 30.0) -> None:

@@ -10,7 +10,7 @@ import skimage.data
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browsers import choose, needs_browser, until
+from tests.browsers import choose, needs_browser, opened, until
 from tests.service import media
 
 pytestmark = needs_browser
@@ -18,21 +18,9 @@ pytestmark = needs_browser
 
 @pytest.fixture
 def page(browser, pod):
-    """The page, open; anything that its policy blocks or its script throws fails the test."""
-    context = browser.new_context(viewport={"width": 1000, "height": 900}, locale="en-GB")
-    page = context.new_page()
-    page.set_default_timeout(60_000)
     expect.set_options(timeout=60_000)
-    faults = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on(
-        "console",
-        lambda message: faults.append(message.text) if "Security Policy" in message.text else None,
-    )
-    page.goto(pod.url)
-    yield page
-    context.close()
-    assert faults == []
+    with opened(browser, pod.url, height=900, patience=60) as page:
+        yield page
 
 
 @pytest.fixture(scope="module")

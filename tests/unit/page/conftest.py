@@ -9,6 +9,8 @@ import skimage.data
 from page_standin import standin
 from PIL import Image
 
+from tests.browsers import opened
+
 
 @pytest.fixture
 def pod():
@@ -18,20 +20,8 @@ def pod():
 
 @pytest.fixture
 def page(browser, pod):
-    """The page, open; anything that its policy blocks or its script throws fails the test."""
-    context = browser.new_context(viewport={"width": 1000, "height": 800}, locale="en-GB")
-    page = context.new_page()
-    page.set_default_timeout(10_000)
-    faults = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on(
-        "console",
-        lambda message: faults.append(message.text) if "Security Policy" in message.text else None,
-    )
-    page.goto(pod.url)
-    yield page
-    context.close()
-    assert faults == []
+    with opened(browser, pod.url, height=800, patience=10) as page:
+        yield page
 
 
 @pytest.fixture(scope="module")
