@@ -279,7 +279,7 @@ class Settings:
         0, "count", "the same of drawings; 0: 8 for each renderer process", _natural
     )
     photo_patience: float = _knob(
-        1.0,
+        0.8,
         "s",
         "a photo or classification that would take longer, with its wait, is refused",
         _positive,
