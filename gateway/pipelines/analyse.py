@@ -75,7 +75,8 @@ class Analysis:
         """threshold: see BlurOptions. interval: seconds between full looks.
 
         rate: frames/s as the file has it; the looks follow the frames' own times.
-        interlaced: each field is looked at, as players show them one after the other.
+        interlaced: each field is looked at, too, as players show them one after the other;
+        not alone, for what is called interlaced may be progressive, of twice the rows.
         """
         self.timeline = Timeline()
         self.looks_taken = {"full": 0, "half": 0}
@@ -151,7 +152,7 @@ class Analysis:
         return self._pool.submit(carry.along(self._detect), pack(planes), look)
 
     def _detect(self, packed: U8, look: Look) -> Detections:
-        seen = fields(packed) if self._interlaced else [packed]
+        seen = [packed, *fields(packed)] if self._interlaced else [packed]
         if look == "half":
             seen = [halved(each) for each in seen]
         found = joined(self._detector.detect_frames(np.stack(seen), self._weak))

@@ -111,26 +111,37 @@ def test_fields_are_every_other_row(rows: int, columns: int) -> None:
 # Watching
 
 
-class BrightDetector(PaintDetector):
-    """Takes for a face what is bright in every row."""
+class RowsDetector(PaintDetector):
+    """Takes for a face what is bright in every row, or in every other one."""
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self._every = every
 
     def detect_frames(self, frames, threshold):
         boxes = np.array([[80, 40, 112, 80]], np.float32)
         found = Detections(boxes, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
-        return [found.above(0.0 if frame[42:78, 84:108].min() > 200 else 2.0) for frame in frames]
+        return [found.above(0.0 if self._shows(frame[42:78, 84:108]) else 2.0) for frame in frames]
+
+    def _shows(self, rows):
+        if self._every == 1:
+            return rows.min() > 200
+        return sorted([rows[0::2].mean() > 200, rows[1::2].mean() > 200]) == [False, True]
 
 
 @pytest.mark.parametrize("first", [0, 1])
-@pytest.mark.parametrize("interlaced", [False, True])
-def test_a_face_in_one_field_alone_is_seen(first: int, interlaced: bool) -> None:
+@pytest.mark.parametrize(
+    ("interlaced", "every", "seen"), [(False, 1, 0), (True, 1, 1), (False, 2, 1), (True, 2, 1)]
+)
+def test_a_face_in_one_field_or_in_both_is_seen(first, interlaced, every, seen) -> None:
     woven = np.zeros((120, 200, 3), np.uint8)
     woven[40 + first : 80 : 2, 80:112] = 255
     with Analysis(
-        BrightDetector(), threshold=0.4, rate=RATE, interval=INTERVAL, interlaced=interlaced
+        RowsDetector(every), threshold=0.4, rate=RATE, interval=INTERVAL, interlaced=interlaced
     ) as analysis:
         watch(((n, planes(woven), n / RATE) for n in range(6)), analysis, lambda done: None)
         timeline = analysis.finish()
-    assert [len(spots) for spots in islice(timeline.frames(), 6)] == [int(interlaced)] * 6
+    assert [len(spots) for spots in islice(timeline.frames(), 6)] == [seen] * 6
 
 
 def test_a_face_is_known_in_every_frame() -> None:
